@@ -1,0 +1,169 @@
+r"""Distances to a centroid that is never formed, from pairwise distances alone.
+
+For points with Euclidean distances :math:`d_{ij}` inside a family of n,
+
+.. math:: \|x_i - \bar x\|^2 = \tfrac1n \sum_j d_{ij}^2 - \tfrac1{2n^2} \sum_{jk} d_{jk}^2 ,
+
+exact and without an ordination. The mean of n points lies closer to them than the centre of the
+population they were drawn from, so the squared distances are multiplied by :math:`n/(n-1)`, which makes
+families of unequal size comparable: their mean is then the unbiased total variance
+:math:`V = \frac{1}{n(n-1)} \sum_{i<j} d_{ij}^2`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
+from numpy.typing import NDArray
+from torch import Tensor
+
+from akp_core.errors import AkpError, expected
+
+Array: TypeAlias = np.ndarray | Tensor
+
+_ROUND_OFF = 1e-6
+"""A squared distance to the centroid may fall this far below zero, relative to the family's mean."""
+
+
+def as_numpy(x: Array) -> NDArray[Any]:
+    """A NumPy view or copy of an array, wherever it lives."""
+    if not isinstance(x, Tensor):
+        return np.asarray(x)
+    here = x.detach().cpu()
+    return (here.double() if here.is_floating_point() else here).numpy()
+
+
+def check_resampling(permutations: int, rng: np.random.Generator) -> None:
+    """Refuse a number of permutations below 1 and anything but an explicit generator."""
+    if isinstance(permutations, bool) or not isinstance(permutations, int) or permutations < 1:
+        raise expected("permutations as a whole number from 1", repr(permutations))
+    if not isinstance(rng, np.random.Generator):
+        raise expected(
+            "rng as a numpy.random.Generator", type(rng).__name__, "use numpy.random.default_rng(seed)"
+        )
+
+
+def squared_distances(
+    distances: Float[Array, "M M"],
+) -> tuple[Float64[np.ndarray, "M M"], Bool[np.ndarray, " M"]]:
+    """Check a distance matrix; return its square and which members have a representation.
+
+    Parameters
+    ----------
+    distances : (M, M) array, NumPy or torch
+        Symmetric, not negative, zero on the diagonal. A member whose distances to all others are NaN has
+        no representation (it collapsed or diverged).
+
+    Raises
+    ------
+    AkpError
+        If the matrix is not such a matrix, naming the first entry at fault.
+    """
+    given = as_numpy(distances)
+    if given.ndim != 2 or given.shape[0] != given.shape[1] or given.dtype.kind not in "fiu":
+        raise expected("a square matrix of distances between models", f"{given.dtype} of shape {given.shape}")
+    d = given.astype(np.float64)
+    off = ~np.eye(len(d), dtype=bool)
+    usable = ~np.all(np.isnan(d) | ~off, axis=1)
+    inner = np.ix_(usable, usable)
+    bad = np.argwhere(off & usable[:, None] & usable[None, :] & ~np.isfinite(d))
+    if len(bad):
+        i, j = (int(k) for k in bad[0])
+        raise expected(
+            "finite distances, or NaN to every other model for one without a representation",
+            f"{d[i, j]} between models {i} and {j}",
+        )
+    scale = float(np.max(d[inner], initial=0.0))
+    for fault, where in (
+        ("distances of 0 or more", d < 0),
+        ("distance 0 of a model to itself", ~off & (np.abs(d) > 1e-9 * scale)),
+        ("a symmetric matrix of distances", np.abs(d - d.T) > 1e-9 * scale),
+    ):
+        wrong = np.argwhere(where & usable[:, None] & usable[None, :])
+        if len(wrong):
+            i, j = (int(k) for k in wrong[0])
+            raise expected(
+                fault, f"{d[i, j]:g} at ({i}, {j})", "give distances between models, not similarities"
+            )
+    return np.where(off, np.square(d), 0.0), usable
+
+
+def family_codes(families: Shaped[Array, " M"], members: int) -> tuple[list[object], Int64[np.ndarray, " M"]]:
+    """Number the families 0, 1, ...; return their labels in that order and the number of each member."""
+    labels = as_numpy(families)
+    if labels.shape != (members,):
+        raise expected(f"one family label for each of the {members} models", f"shape {labels.shape}")
+    names, codes = np.unique(labels, return_inverse=True)
+    return list(names.tolist()), codes.astype(np.int64)
+
+
+def squared_to_centroid(squared: Float64[np.ndarray, "n n"]) -> Float64[np.ndarray, " n"]:
+    """Squared distance of each member of one family to the family's mean (formula above).
+
+    Raises
+    ------
+    AkpError
+        If one is negative beyond round-off: the distance is not Euclidean.
+    """
+    to_centroid = squared.mean(axis=1) - squared.mean() / 2
+    worst = float(to_centroid.min(initial=0.0))
+    if worst < -_ROUND_OFF * squared.mean():
+        raise AkpError(
+            f"expected Euclidean distances, got a squared distance to the centroid of {worst:.3g}; "
+            "use the chordal distance sqrt(2 - 2 s) of similarities s "
+            "(similarity.chordal_distance), not 1 - s"
+        )
+    return np.maximum(to_centroid, 0)
+
+
+def distance_to_centroid(
+    distances: Float[Array, "M M"], families: Shaped[Array, " M"]
+) -> Float64[np.ndarray, " M"]:
+    r"""Distance of every model to the centroid of its own family: what it adds to the dispersion.
+
+    .. math:: \delta_i = \sqrt{\tfrac{n}{n-1}}\, \|x_i - \bar x\|
+
+    with n the members of the family; the factor undoes the pull of the model on its own centroid.
+
+    Parameters
+    ----------
+    distances : (M, M) array, NumPy or torch
+        Euclidean distances between models, such as `akp_core.similarity.chordal_distance`. A row and
+        column of NaN marks a model without a representation.
+    families : (M,) array
+        A label for each model: numbers, strings or booleans.
+
+    Returns
+    -------
+    (M,) float64 NumPy array
+        0 or more, in the unit of the distances. The root mean square over a family is its dispersion.
+        NaN for a model without a representation.
+
+    Raises
+    ------
+    AkpError
+        If the matrix is not one of distances or not Euclidean; for a family with fewer than 2 usable
+        members.
+
+    Notes
+    -----
+    Invariances: translation and rotation of each family. Cost: :math:`M^2` operations.
+
+    References
+    ----------
+    Anderson 2006 (PERMDISP); Gower 1966 (the identity).
+    """
+    squared, usable = squared_distances(distances)
+    names, codes = family_codes(families, len(squared))
+    result = np.full(len(squared), np.nan)
+    for code, name in enumerate(names):
+        members = np.flatnonzero((codes == code) & usable)
+        n = len(members)
+        if n < 2:
+            raise expected(
+                f"at least 2 models with a representation in family {name!r}", str(n), "add members"
+            )
+        result[members] = np.sqrt(squared_to_centroid(squared[np.ix_(members, members)]) * n / (n - 1))
+    return result
