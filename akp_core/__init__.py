@@ -1,0 +1,1 @@
+"""The Anna Karenina principle for deep learning: populations under stress, and lenses to compare them."""

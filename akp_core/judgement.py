@@ -1,0 +1,279 @@
+"""Judges a finished population: is each stressed family unhappy, and does it spread?
+
+Who is happy is settled by held-out error alone, before any representation is looked at: of a control and a
+stressed family, the one with the lower test error is the happy one, if the interval of the paired
+difference leaves out zero. Then the Anna Karenina test compares their dispersions at each tap. Where the
+two err alike the principle predicts nothing, and the verdict says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float64
+from scipy import stats
+from sklearn.manifold import ClassicalMDS
+
+from akp_core.dispersion import anna_karenina_test, distance_to_centroid, location_test
+from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
+from akp_core.errors import expected
+from akp_core.outcome import TRAINED, Population
+from akp_core.tree import CONTROL
+
+Row = dict[str, float | str | int]
+NO_PREDICTION, NOT_TESTABLE = "no prediction", "not testable"
+
+
+def judge(
+    population: Population, *, level: float = 0.05, permutations: int = 9999, seed: int = 0
+) -> pd.DataFrame:
+    """Test every stressed family against the control, at every tap.
+
+    Parameters
+    ----------
+    population : Population
+    level : float
+        A p-value below it decides a verdict; intervals hold with confidence ``1 - level``.
+    permutations : int
+    seed : int
+        Of the permutations and the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row a family and tap: ``stress``, ``onset``, ``family``, ``tap``; ``lost`` (members that
+        diverged or collapsed there, of both families); ``error`` and ``control_error``; ``error_difference``
+        with ``error_low`` and ``error_high``; ``happier``; ``location_r2`` and ``location_p`` (PERMANOVA,
+        twins permuted); ``ratio`` of the dispersions, stressed over control, with ``low`` and ``high``;
+        ``p_value``; ``q_value`` (Benjamini-Hochberg over the families, tap by tap); ``verdict``, one of AKP,
+        none, anti-AKP, ``no prediction`` and ``not testable``; ``sentence`` saying it, lines split by ``|``.
+    """
+    s = population.study
+    rng = np.random.default_rng(seed)
+    errors = population.members.set_index(["family", "member"])["test_error"]
+    rows = []
+    for tap in s.taps or ():
+        distances = population.distances(tap).numpy()
+        for k, family in enumerate(s.families):
+            if family.stress is None:
+                continue
+            control, stressed = (errors[name].to_numpy() for name in (CONTROL, family.name))
+            pick = np.r_[0 : s.members, k * s.members : (k + 1) * s.members]
+            error = _errors(stressed, control, level)
+            happier = str(error["happier"])
+            row: Row = {"stress": family.stress.name, "onset": family.stress.onset}
+            row |= {"family": family.name, "tap": tap} | error
+            row |= _spread(distances[np.ix_(pick, pick)], happier, level, permutations, rng)
+            rows.append(row | {"sentence": _sentence(row, s.members)})
+    cells = pd.DataFrame(rows)
+    tested = cells["p_value"].notna()
+    cells["q_value"] = np.nan
+    adjust = cells[tested].groupby("tap")["p_value"].transform(stats.false_discovery_control)
+    cells.loc[tested, "q_value"] = adjust
+    return cells
+
+
+def _errors(stressed: Float64[np.ndarray, " m"], control: Float64[np.ndarray, " m"], level: float) -> Row:
+    """Which family is the happier one, by a paired t interval of the test error."""
+    difference = stressed - control
+    if np.ptp(difference) == 0:
+        low = high = float(difference[0])
+    else:
+        interval = stats.ttest_rel(stressed, control).confidence_interval(1 - level)
+        low, high = float(interval.low), float(interval.high)
+    return {
+        "error": float(stressed.mean()),
+        "control_error": float(control.mean()),
+        "error_difference": float(difference.mean()),
+        "error_low": low,
+        "error_high": high,
+        "happier": CONTROL if low > 0 else "stressed" if high < 0 else "neither",
+    }
+
+
+def _spread(
+    distances: Float64[np.ndarray, "m m"],
+    happier: str,
+    level: float,
+    permutations: int,
+    rng: np.random.Generator,
+) -> Row:
+    """Location and dispersion of a stressed family (second half of rows) against the control (first half)."""
+    members = len(distances) // 2
+    is_stressed = np.arange(2 * members) >= members
+    twin = np.tile(np.arange(members), 2)
+    lost = _lost(distances)
+    out: Row = {"lost": int(lost.sum())}
+    both = ~(lost[:members] | lost[members:])
+    if both.sum() < LEAST_MEMBERS:
+        nothing = dict.fromkeys(("location_r2", "location_p", "ratio", "low", "high", "p_value"), np.nan)
+        return out | nothing | {"verdict": NOT_TESTABLE}
+    keep = np.tile(both, 2)
+    where = location_test(
+        distances[np.ix_(keep, keep)],
+        is_stressed[keep],
+        paired=twin[keep],
+        permutations=permutations,
+        rng=rng,
+    )
+    flipped = happier == "stressed"
+    test = anna_karenina_test(
+        distances,
+        is_stressed != flipped,
+        paired=twin,
+        permutations=permutations,
+        level=level,
+        rng=rng,
+    )
+    ends = np.exp(np.array(test.interval) * (-1 if flipped else 1))
+    return out | {
+        "location_r2": where.r_squared,
+        "location_p": where.p_value,
+        "ratio": float(np.exp(-test.effect if flipped else test.effect)),
+        "low": float(ends.min()),
+        "high": float(ends.max()),
+        "p_value": test.p_value,
+        "verdict": NO_PREDICTION if happier == "neither" else test.verdict,
+    }
+
+
+def _lost(distances: Float64[np.ndarray, "m m"]) -> Bool[np.ndarray, " m"]:
+    """Which networks have no distance to any other."""
+    return np.isnan(distances).sum(axis=1) >= len(distances) - 1
+
+
+def _sentence(row: Row, members: int) -> str:
+    err = f"Test error {row['error']:.1%}, control {row['control_error']:.1%}: "
+    err += (
+        "no clear difference"
+        if row["happier"] == "neither"
+        else f"the {row['happier']} family is the happier"
+    )
+    lost = f"; {row['lost']} of {2 * members} networks lost" if row["lost"] else ""
+    if row["verdict"] == NOT_TESTABLE:
+        return f"Verdict: not testable|{err}|Too few networks have a representation here{lost}."
+    return (
+        f"Verdict: {row['verdict']}|{err}{lost}.|Stressed networks lie {row['ratio']:.2f} times as far from "
+        f"their centroid ({row['low']:.2f} to {row['high']:.2f}), p = {row['p_value']:.2g}."
+    )
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Whether families that err more also spread more, over all families at one tap.
+
+    Attributes
+    ----------
+    tap : str
+    rho : float
+        Spearman's rank correlation of a family's mean test error with its dispersion, in [-1, 1].
+    interval : tuple of float
+        Bootstrap over families (percentile).
+    p_value : float
+        Two-sided, families permuted.
+    families : int
+    verdict : {"AKP", "none", "anti-AKP"}
+    """
+
+    tap: str
+    rho: float
+    interval: tuple[float, float]
+    p_value: float
+    families: int
+    verdict: Literal["AKP", "none", "anti-AKP"]
+
+
+def trend(
+    networks: pd.DataFrame, tap: str, *, level: float = 0.05, permutations: int = 9999, seed: int = 0
+) -> Trend:
+    """Relate dispersion to error across families; here the replicate is the family.
+
+    Every member's distance is to its own family's centroid, so a family that merely moved does not count
+    as spread. Families with fewer than four members left are not counted.
+
+    Parameters
+    ----------
+    networks : DataFrame
+        From `placed`.
+    tap : str
+    level, permutations, seed
+        As for `judge`.
+
+    Raises
+    ------
+    AkpError
+        When fewer than four families can be counted.
+    """
+    kept = networks[(networks["tap"] == tap) & networks["distance"].notna()].groupby("family")
+    sizes = kept.size()
+    families = sizes.index[sizes >= LEAST_MEMBERS]
+    if len(families) < LEAST_MEMBERS:
+        raise expected(
+            f"at least {LEAST_MEMBERS} families with {LEAST_MEMBERS} members left at {tap!r}", len(families)
+        )
+    error = kept["test_error"].mean()[families].to_numpy()
+    spread = kept["distance"].apply(lambda d: float(np.sqrt(np.mean(d**2))))[families].to_numpy()
+    rng = np.random.default_rng(seed)
+    test = stats.permutation_test(
+        (error,),
+        lambda x, axis: _spearman(x, spread, axis),
+        permutation_type="pairings",
+        n_resamples=permutations,
+        rng=rng,
+        vectorized=True,
+    )
+    boot = stats.bootstrap(
+        (error, spread),
+        _spearman,
+        paired=True,
+        n_resamples=permutations,
+        method="percentile",
+        rng=rng,
+        confidence_level=1 - level,
+    )
+    value, p = float(test.statistic), float(test.pvalue)
+    verdict: Literal["AKP", "none", "anti-AKP"] = "none" if p >= level else "AKP" if value > 0 else "anti-AKP"
+    interval = (float(boot.confidence_interval.low), float(boot.confidence_interval.high))
+    return Trend(tap, value, interval, p, len(families), verdict)
+
+
+def _spearman(
+    x: Float64[np.ndarray, "*b f"], y: Float64[np.ndarray, "*b f"], axis: int = -1
+) -> Float64[np.ndarray, " *b"]:
+    """Rank correlation along an axis; 0 where one side is constant, as nothing goes with it."""
+    a, b = (r - r.mean(axis=axis, keepdims=True) for r in (stats.rankdata(v, axis=axis) for v in (x, y)))
+    size = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
+    return np.divide((a * b).sum(axis=axis), size, out=np.zeros_like(size), where=size > 0)
+
+
+def placed(population: Population) -> pd.DataFrame:
+    """Place every network on a map, tap by tap, with its distance to its own family's centroid.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `Population.members` once for each tap, with ``tap``, ``x`` and ``y`` (classical
+        scaling of the chordal distances of the whole population) and ``distance``; NaN where a network has
+        no representation.
+    """
+    tables = []
+    for tap in population.study.taps or ():
+        table = population.members.assign(tap=tap)
+        distances = population.distances(tap).numpy()
+        here = ~_lost(distances)
+        if here.sum() > 2:
+            inside = distances[np.ix_(here, here)]
+            table.loc[here, ["x", "y"]] = ClassicalMDS(2, metric="precomputed").fit_transform(inside)
+        table = table.reindex(columns=[*table.columns.drop(["x", "y"], errors="ignore"), "x", "y"])
+        table["distance"] = distance_to_centroid(distances, table["family"].to_numpy())
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def survivors(population: Population) -> pd.DataFrame:
+    """Count, family by family, the networks that trained, collapsed and diverged."""
+    counts = population.members.groupby("family", sort=False)["status"].value_counts().unstack(fill_value=0)
+    return counts.reindex(columns=[TRAINED, "collapsed", "diverged"], fill_value=0)

@@ -1,0 +1,213 @@
+"""A finished population: tidy tables of its networks, and what each of them holds inside.
+
+Every table has one row a network (or one row a network and time), in one order: families as the study
+lists them, members ascending. Arrays read here have the same first axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float64, Int16
+from torch import Tensor, nn
+
+from akp_core import similarity
+from akp_core.errors import AkpError, unknown_name
+from akp_core.networks import swap
+from akp_core.probes import SPLITS, evaluated, standardise
+from akp_core.seeds import generator
+from akp_core.store import Store
+from akp_core.tree import CONTROL, Study, Tree
+
+TRAINED, COLLAPSED, DIVERGED = "trained", "collapsed", "diverged"
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """The networks of a study after training, read from the store on demand.
+
+    A network is *diverged* when its loss, logits or a tap ceased to be finite, and *collapsed* when the
+    representation at a tap is the same for every probe image. Neither has a place among representations:
+    both keep their row and their error, and enter no distance (`distances` gives NaN for them).
+    """
+
+    study: Study
+    tree: Tree
+    store: Store
+
+    @property
+    def rows(self) -> list[tuple[str, int]]:
+        """(family, member) of every row."""
+        return [(f.name, m) for f in self.study.families for m in range(self.study.members)]
+
+    @cached_property
+    def members(self) -> pd.DataFrame:
+        """One row a network: family, stress, onset, member, status, errors, losses and seconds.
+
+        Errors are shares in [0, 1] of wrong predictions; ``gap`` is test minus train error. A diverged
+        network's prediction counts as wrong.
+        """
+        labels = {split: evaluated(self.study.data, split).labels.numpy() for split in SPLITS}
+        rows = []
+        for family in self.study.families:
+            for member in range(self.study.members):
+                record = self._leaf_record(family.name, member)
+                errors = {
+                    f"{split}_error": float(
+                        np.mean(record[f"probe/prediction/{split}"][0, -1].numpy() != labels[split])
+                    )
+                    for split in SPLITS
+                }
+                stress = family.stress
+                rows.append(
+                    {
+                        "family": family.name,
+                        "stress": CONTROL if stress is None else stress.name,
+                        "onset": float("nan") if stress is None else stress.onset,
+                        "member": member,
+                        "status": self._status(family.name, member),
+                        **errors,
+                        "gap": errors["test_error"] - errors["train_error"],
+                        "test_loss": float(record["probe/loss/test"][0, -1]),
+                        "seconds": sum(
+                            self.store.manifest(s.key)["seconds"] for s in self._path(family.name, member)
+                        ),
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row a network and probe: family, member, step, epoch and the errors then.
+
+        A stressed network's rows before its onset are its twin's, which it shares.
+        """
+        labels = {split: evaluated(self.study.data, split).labels.numpy() for split in SPLITS}
+        rows = []
+        for family, member in self.rows:
+            for segment in self._path(family, member):
+                record = self._record(segment.key)
+                for k, step in enumerate(record["probe/step"].tolist()):
+                    row = {"family": family, "member": member, "step": step, "epoch": self._epoch(step)}
+                    for split in SPLITS:
+                        wrong = record[f"probe/prediction/{split}"][0, k].numpy() != labels[split]
+                        row[f"{split}_error"] = float(np.mean(wrong))
+                    rows.append(row)
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row a network and epoch: the mean loss in force and accuracy over the training batches."""
+        rows = []
+        for family, member in self.rows:
+            for segment in self._path(family, member):
+                record = self._record(segment.key)
+                for k, step in enumerate(record["curve/step"].tolist()):
+                    loss, accuracy = (float(record[f"curve/{c}"][0, k]) for c in ("loss", "accuracy"))
+                    rows.append((family, member, step, self._epoch(step), segment.phase.loss, loss, accuracy))
+        return pd.DataFrame(
+            rows, columns=["family", "member", "step", "epoch", "loss_name", "loss", "accuracy"]
+        )
+
+    def fingerprints(self, tap: str, *, step: int | None = None) -> Float64[Tensor, "m k"]:
+        """Fingerprints of the probe images at a tap (`akp_core.similarity.fingerprint`).
+
+        Parameters
+        ----------
+        tap : str
+        step : int or None
+            After this many steps; None means the end of training. 0 gives the untrained networks.
+
+        Returns
+        -------
+        (rows, k) float64
+            NaN throughout where a network has no representation there.
+
+        Raises
+        ------
+        AkpError
+            For an unknown tap, or a step that was not probed for every row.
+        """
+        taps = self.study.taps or ()
+        if tap not in taps:
+            raise unknown_name("tap", tap, taps)
+        name = f"probe/fingerprint/{tap}"
+        return torch.stack([self._at(row, name, step) for row in self.rows]).double()
+
+    def predictions(self, split: str = "test") -> Int16[Tensor, "m n"]:
+        """Predicted class of every evaluated image at the end of training; -1 where there is none."""
+        if split not in SPLITS:
+            raise unknown_name("split", split, SPLITS)
+        return torch.stack([self._at(row, f"probe/prediction/{split}", None) for row in self.rows])
+
+    def distances(self, tap: str, *, step: int | None = None) -> Float64[Tensor, "m m"]:
+        """Chordal distances between all networks at a tap, NaN in the rows of those without representation.
+
+        Cost: one product of the (rows, k) fingerprints with themselves.
+        """
+        prints = self.fingerprints(tap, step=step)
+        return similarity.chordal_distance(similarity.similarity_of_fingerprints(prints))
+
+    def network(self, family: str, member: int, *, trained: bool = True) -> nn.Module:
+        """Rebuild one network, at the end of its training or before it, in evaluation mode.
+
+        Its input is standardised images, as `probe_images` gives them.
+        """
+        if (family, member) not in self.tree.leaves:
+            raise unknown_name("network", f"{family} / {member}", [f"{f} / {m}" for f, m in self.tree.leaves])
+        data, network = self.study.data, self.study.network
+        seed = self.study.member_seed(member)
+        model = network.build(data.shape, data.classes, generator(seed, "weights"))
+        if trained:
+            leaf = self.tree.segments[self.tree.leaves[family, member]]
+            tensors = self.store.state(leaf.key).tensors
+            for name, p in model.named_parameters():
+                p.data.copy_(tensors[f"model/{name}"][0])
+            swap(model, dict(leaf.phase.activations))
+        return model.eval()
+
+    @property
+    def probe_images(self) -> Tensor:
+        """The probe images, standardised as the networks expect them."""
+        return standardise(self.study.data, self.study.data.probe.images)
+
+    def _path(self, family: str, member: int):  # type: ignore[no-untyped-def]
+        return self.tree.path(self.tree.leaves[family, member])
+
+    def _epoch(self, step: int) -> float:
+        return step * self.study.recipe.epochs / self.study.steps
+
+    @cached_property
+    def _records(self) -> dict[str, dict[str, Tensor]]:
+        return {}
+
+    def _record(self, key: str) -> dict[str, Tensor]:
+        if key not in self._records:
+            self._records[key] = self.store.record(key)
+        return self._records[key]
+
+    def _leaf_record(self, family: str, member: int) -> dict[str, Tensor]:
+        return self._record(self.tree.leaves[family, member])
+
+    def _status(self, family: str, member: int) -> str:
+        record = self._leaf_record(family, member)
+        if not bool(record["probe/finite"][0, -1]):
+            return DIVERGED
+        prints = [record[f"probe/fingerprint/{tap}"][0, -1] for tap in self.study.taps or ()]
+        return COLLAPSED if any(bool(p.isnan().any()) for p in prints) else TRAINED
+
+    def _at(self, row: tuple[str, int], name: str, step: int | None) -> Tensor:
+        wanted = self.study.steps if step is None else step
+        for segment in self._path(*row):
+            record = self._record(segment.key)
+            hits = (record["probe/step"] == wanted).nonzero().flatten().tolist()
+            if hits:
+                return record[name][0, hits[0]]
+        raise AkpError(f"step {wanted} of {row[0]!r} was not probed; probed: {sorted(self._probed(row))}")
+
+    def _probed(self, row: tuple[str, int]) -> set[int]:
+        return {s for segment in self._path(*row) for s in self._record(segment.key)["probe/step"].tolist()}

@@ -1,0 +1,289 @@
+"""A population has the same bits however it was trained, and its controls hold exactly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from loky import ProcessPoolExecutor
+
+from akp_core.datasets import load
+from akp_core.errors import AkpError
+from akp_core.family import train
+from akp_core.networks import Network
+from akp_core.population import Study, cost, run
+from akp_core.probes import standardise
+from akp_core.recipe import Recipe
+from akp_core.store import Store
+from akp_core.stress import Stress, phases, step_of, unstressed
+from akp_core.tree import grow
+
+CPU = torch.device("cpu")
+TANH = Stress("activation", "tanh")
+
+
+def study(**changes: object) -> Study:
+    plain = Study(
+        load("digits"),
+        stresses=(TANH,),
+        onsets=(0.5,),
+        members=2,
+        network=Network(width=4, depth=2),
+        recipe=Recipe(epochs=2, batch=128),
+    )
+    return replace(plain, **changes)
+
+
+def bits(population, family: str) -> list[torch.Tensor]:
+    keys = [population.tree.leaves[family, m] for m in range(population.study.members)]
+    states = [population.store.state(key).tensors for key in keys]
+    records = [population.store.record(key) for key in keys]
+    last = [
+        {k: v[:, -1] for k, v in r.items() if k.startswith("probe/") and k != "probe/step"} for r in records
+    ]
+    return [t for one in (*states, *last) for _, t in sorted(one.items())]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    stresses = (
+        TANH,
+        Stress(),
+        Stress("activation", "relu"),
+        Stress("loss", "cross_entropy"),
+        Stress("activation", "sine", end=0.0, optimizer="reset"),
+    )
+    return run(study(stresses=stresses, onsets=(0.0, 0.55)), store=store, progress=False)
+
+
+def test_same_seed_same_bits_other_seed_other_bits(finished, tmp_path: Path) -> None:
+    again = run(study(onsets=(0.55,)), store=tmp_path / "a", progress=False)
+    other = run(study(onsets=(0.55,), seed=1), store=tmp_path / "b", progress=False)
+    for family in ("control", "tanh @ 55%"):
+        assert same(bits(finished, family), bits(again, family))
+        assert not same(bits(finished, family), bits(other, family))
+    assert not same(bits(finished, "control"), bits(finished, "tanh @ 55%"))
+
+
+@pytest.mark.parametrize("onset", ["0%", "55%"])
+@pytest.mark.parametrize("control", ["no-op", "relu", "loss: cross_entropy"])
+def test_a_swap_that_changes_nothing_leaves_identical_bits(finished, control: str, onset: str) -> None:
+    assert finished.tree.leaves["control", 0] != finished.tree.leaves[f"{control} @ {onset}", 0]
+    assert same(bits(finished, "control"), bits(finished, f"{control} @ {onset}"))
+
+
+def test_a_pulse_of_no_length_leaves_identical_bits(finished) -> None:
+    name = next(f.name for f in finished.study.families if f.stress is not None and f.stress.to == "sine")
+    assert same(bits(finished, "control"), bits(finished, name))
+
+
+def test_members_differ_and_twins_share_their_start(finished) -> None:
+    prints = dict(zip(finished.rows, finished.fingerprints("features", step=0), strict=True))
+    assert not torch.equal(prints["control", 0], prints["control", 1])
+    assert torch.equal(prints["control", 1], prints["tanh @ 55%", 1])
+    assert not torch.equal(prints["control", 1], prints["tanh @ 0%", 1]), (
+        "at onset 0 tanh is there from the start"
+    )
+
+
+def test_a_fork_equals_training_from_scratch(finished) -> None:
+    s = finished.study
+    stress = TANH.at(0.55)
+    onset = step_of(0.55, s.steps)
+    calm = unstressed(s.network, s.recipe.loss, 0, onset)
+    look = {"taps": s.taps, "probe_steps": (s.steps,), "device": CPU}
+    half, _ = train(s.network, s.recipe, s.data, [s.member_seed(1)], calm, **look)
+    (press,) = phases(stress, s.network, s.recipe.loss, s.steps)
+    end, _ = train(s.network, s.recipe, s.data, [s.member_seed(1)], press, parent=half, **look)
+    stored = finished.store.state(finished.tree.leaves["tanh @ 55%", 1]).tensors
+    assert all(torch.equal(end.tensors[k], v) for k, v in stored.items())
+
+
+def test_members_of_a_block_train_as_if_alone(finished) -> None:
+    s = finished.study
+    whole = unstressed(s.network, s.recipe.loss, 0, s.steps)
+    seeds = [s.member_seed(m) for m in range(s.members)]
+    block, _ = train(s.network, s.recipe, s.data, seeds, whole, taps=s.taps, probe_steps=(), device=CPU)
+    for m in range(s.members):
+        alone = finished.store.state(finished.tree.leaves["control", m]).tensors
+        assert all(torch.equal(block.tensors[k][m], v[0]) for k, v in alone.items())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("policy", ["keep", "reset"])
+def test_a_phase_broken_off_goes_on_to_the_same_bits(optimizer: str, policy: str) -> None:
+    s = study(recipe=Recipe(epochs=4, batch=128, optimizer=optimizer, schedule="cosine"))
+    look = {"taps": s.taps, "probe_steps": (8, s.steps), "device": CPU}
+    half, _ = train(s.network, s.recipe, s.data, [7], unstressed(s.network, s.recipe.loss, 0, 5), **look)
+    (press,) = phases(replace(TANH, onset=5 / s.steps, optimizer=policy), s.network, s.recipe.loss, s.steps)
+    kept = []
+    whole, record = train(
+        s.network, s.recipe, s.data, [7], press, parent=half, checkpoint=lambda *c: kept.append(c), **look
+    )
+    assert len(kept) >= 3
+    for cut in kept:
+        end, again = train(s.network, s.recipe, s.data, [7], press, parent=half, resume=cut, **look)
+        assert all(torch.equal(end.tensors[k], v) for k, v in whole.tensors.items())
+        assert all(torch.equal(again[k], v) for k, v in record.items())
+
+
+def test_resetting_the_optimiser_matters() -> None:
+    s = study()
+    look = {"taps": s.taps, "probe_steps": (), "device": CPU}
+    half, _ = train(s.network, s.recipe, s.data, [7], unstressed(s.network, s.recipe.loss, 0, 5), **look)
+    ends = []
+    for policy in ("keep", "reset"):
+        (press,) = phases(
+            replace(TANH, onset=5 / s.steps, optimizer=policy), s.network, s.recipe.loss, s.steps
+        )
+        ends.append(train(s.network, s.recipe, s.data, [7], press, parent=half, **look)[0].tensors)
+    assert not torch.equal(ends[0]["model/logits.weight"], ends[1]["model/logits.weight"])
+
+
+def test_only_what_is_new_is_trained(finished) -> None:
+    store = finished.store.root
+    assert cost(finished.study, store).steps == 0
+    s = finished.study
+    one_more = cost(replace(s, members=3), store)
+    assert one_more.stored == len(finished.tree.segments)
+    assert one_more.segments - one_more.stored == len(finished.tree.segments) // 2
+    later = replace(s, stresses=(TANH,), onsets=(0.75,))
+    new = [x for key, x in grow(later, CPU).segments.items() if key not in finished.store]
+    assert sum(x.steps for x in new) == 2 * (s.steps - s.steps // 2)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_population import study
+from akp_core.population import run
+if __name__ == "__main__":
+    run(study(members=16), store={store!r}, progress=False)
+"""
+
+
+def test_kill_9_in_mid_run_loses_nothing(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    code = SCRIPT.format(tests=str(Path(__file__).parent), store=str(store))
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(store.glob("segments/*/*/manifest.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    total = len(grow(study(members=16), CPU).segments)
+    left = len(list(store.glob("segments/*/*/manifest.json")))
+    assert 0 < left < total, "the kill came too early or too late to show anything"
+    resumed = run(study(members=16), store=store, progress=False)
+    unbroken = run(study(members=16), store=tmp_path / "unbroken", progress=False)
+    for family in ("control", "tanh @ 50%"):
+        assert same(bits(resumed, family), bits(unbroken, family))
+
+
+@pytest.mark.parametrize("make", [lambda: ThreadPoolExecutor(1), lambda: ProcessPoolExecutor(2)])
+def test_any_executor_gives_the_same_bits(finished, tmp_path: Path, make) -> None:
+    with make() as pool:
+        there = run(study(onsets=(0.55,)), store=tmp_path, executor=pool, progress=False)
+    assert same(bits(finished, "tanh @ 55%"), bits(there, "tanh @ 55%"))
+
+
+def test_a_damaged_file_is_named_set_aside_and_made_again(tmp_path: Path) -> None:
+    first = run(study(stresses=(), members=1), store=tmp_path, progress=False)
+    good = bits(first, "control")
+    key = first.tree.leaves["control", 0]
+    file = next(tmp_path.glob(f"segments/*/{key}/state.safetensors"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(
+        AkpError, match=rf"state.safetensors of segment {key[:12]} is damaged; it was set aside"
+    ):
+        first.store.state(key)
+    assert len(list(tmp_path.glob("damaged/*"))) == 1
+    again = run(study(stresses=(), members=1), store=tmp_path, progress=False)
+    assert same(bits(again, "control"), good)
+
+
+def test_diverged_and_collapsed_members_are_counted_and_enter_no_distance(tmp_path: Path) -> None:
+    wild = study(
+        stresses=(Stress("activation", "square"),),
+        onsets=(0.0,),
+        recipe=Recipe(epochs=2, batch=128, optimizer="sgd", learning_rate=30.0),
+    )
+    population = run(wild, store=tmp_path, progress=False)
+    table = population.members.set_index("family")
+    assert set(table.loc["square @ 0%", "status"]) == {"diverged"}
+    assert set(table.loc["control", "status"]) <= {"collapsed", "diverged"}
+    assert (table.loc["square @ 0%", "test_error"] == 1).all()
+    assert not table.isna().loc[:, "train_error":"gap"].any().any()
+    distances = population.distances("features")
+    assert distances[~torch.eye(len(distances), dtype=torch.bool)].isnan().all()
+
+
+def test_predictions_and_errors_are_those_of_the_rebuilt_network(finished) -> None:
+    model = finished.network("tanh @ 55%", 1)
+    test = finished.study.data.test
+    with torch.no_grad():
+        predicted = model(standardise(finished.study.data, test.images)).argmax(1)
+    row = finished.rows.index(("tanh @ 55%", 1))
+    agree = (predicted == finished.predictions("test")[row]).double().mean()
+    assert agree > 0.999
+    error = float((predicted != test.labels).double().mean())
+    assert finished.members.loc[row, "test_error"] == pytest.approx(error, abs=1e-3)
+
+
+def test_tables_have_one_row_a_network_and_no_gaps(finished) -> None:
+    s = finished.study
+    assert len(finished.members) == len(s.families) * s.members
+    assert finished.members.drop(columns="onset").notna().all().all()
+    per_network = finished.curves.groupby(["family", "member"])["step"]
+    assert (per_network.max() == s.steps).all()
+    assert per_network.apply(lambda c: c.is_monotonic_increasing and c.is_unique).all()
+    ends = finished.history.groupby(["family", "member"])["step"].agg(["min", "max"])
+    assert (ends["min"] == 0).all()
+    assert (ends["max"] == s.steps).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: study(members=0), "expected members to be a whole number of at least 1, got 0"),
+        (lambda: study(onsets=(1.2,)), "expected each onset as a share of training.*got 1.2"),
+        (lambda: study(onsets=(0.999,)), "onset 0.999 rounds to the end of training"),
+        (lambda: study(stresses=(TANH, TANH)), "'tanh @ 50%' is asked for twice"),
+        (lambda: study(taps=("featurs",)), "unknown tap 'featurs': did you mean 'features'"),
+        (lambda: study(data="digits"), "expected data from akp_core.datasets.load, got str"),
+        (lambda: study(recipe=Recipe(batch=10**6)), "at least one batch of 1000000 training images"),
+        (lambda: Recipe(optimizer="adm"), "unknown optimizer 'adm': did you mean 'adam'"),
+        (lambda: Recipe(learning_rate=float("nan")), "expected a learning rate above 0, got nan"),
+        (lambda: Recipe(epochs=0), "expected epochs to be a whole number of at least 1, got 0"),
+        (lambda: Recipe(schedule="cosin"), "unknown schedule 'cosin': did you mean 'cosine'"),
+        (lambda: Store(__file__), "expected a folder for the store, got the file"),
+        (lambda: Store("nowhere").record("ab" * 32), "is not in the store nowhere; run the study first"),
+    ],
+)
+def test_bad_requests_say_what_to_do(make, message: str) -> None:
+    with pytest.raises(AkpError, match=message):
+        make()
+
+
+def test_bad_questions_to_a_population_say_what_to_do(finished) -> None:
+    with pytest.raises(AkpError, match=r"unknown tap 'block7'.*valid: block1, block2, features, logits"):
+        finished.fingerprints("block7")
+    with pytest.raises(AkpError, match=r"step 3 of 'control' was not probed; probed: \[0, "):
+        finished.fingerprints("features", step=3)
+    with pytest.raises(AkpError, match="unknown split 'tset': did you mean 'test'"):
+        finished.predictions("tset")
+    with pytest.raises(AkpError, match="unknown network 'control / 99'"):
+        finished.network("control", 99)
