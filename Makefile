@@ -7,7 +7,8 @@ BIN := .venv/bin
 .PHONY: book test lint env pins clean
 
 book: .venv/ready          ## the paper at _build/html/index.html
-	@$(BIN)/akp book --profile $(PROFILE)
+	@AKP_INSTALL_SECONDS=$$(cat .venv/seconds 2>/dev/null) $(BIN)/akp book --profile $(PROFILE); \
+	  status=$$?; rm -f .venv/seconds; exit $$status
 
 test: .venv/ready          ## everything that must hold
 	@$(BIN)/python -m pytest
@@ -20,10 +21,12 @@ env: .venv/ready           ## only the environment
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "expected Python 3.11 to 3.13, got %d.%d: name one with make PYTHON=python3.12 ..." % v[:2])'
 	@echo "installing the environment into .venv (several GB the first time, as torch brings CUDA)"
+	@date +%s > .install-started
 	@$(PYTHON) -m venv .venv || { echo "could not make .venv: install your system's venv package (Debian: python3-venv)" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -e .
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt -e .
 	@$(BIN)/python -c "import torch, torchvision; print('torch', torch.__version__, 'torchvision', torchvision.__version__, 'CUDA:', torch.cuda.is_available())"
+	@echo $$(( $$(date +%s) - $$(cat .install-started) )) > .venv/seconds && rm .install-started
 	@touch $@
 
 pins: .venv/ready          ## resolve pyproject.toml into requirements.txt again

@@ -23,7 +23,7 @@ def main() -> None:
     pip = next(d["pip"] for d in listed if isinstance(d, dict))
     lowest = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]["requires-python"]
     if others or pip != ["-r requirements.txt", "-e ."] or lowest != f">={python.removeprefix('python=')}":
-        sys.exit(f"environment.yml must list only {lowest}, pip, requirements.txt and the project; got {listed}")
+        sys.exit(f"environment.yml must list only python {lowest}, pip and the project, got {listed}")
     uv = str(ROOT / ".venv/bin/uv")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)

@@ -1,0 +1,66 @@
+"""Turn an executed notebook into one that is the same for every run of the same page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import nbformat
+
+from akp_book.pages import Page
+from akp_book.parameters import Value, table
+
+PANDAS_NAME = re.compile(r"\bT_[0-9a-f]{5}(?=[_\W])")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+PARAMETER_TAGS = {"parameters", "injected-parameters"}
+
+
+def cleaned(
+    notebook: nbformat.NotebookNode, page: Page, values: Mapping[str, Value]
+) -> nbformat.NotebookNode:
+    """Strip times, random identifiers and stderr, and show the parameters as a table.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        As papermill left it. It is not changed.
+    page : Page
+        The page it came from.
+    values : mapping of str to Value
+        The parameters it ran with.
+
+    Returns
+    -------
+    NotebookNode
+        Two runs of a deterministic page give the same bytes.
+    """
+    clean = nbformat.from_dict(notebook)
+    for key in ("papermill", "akp", "widgets"):
+        clean.metadata.pop(key, None)
+    cells: list[nbformat.NotebookNode] = []
+    for cell in clean.cells:
+        tags = cell.metadata.get("tags", [])
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            shown = [output for output in cell.outputs if output.get("name") != "stderr"]  # it is in the log
+            cell.outputs = [_stable(output, f"{len(cells)}_{n}") for n, output in enumerate(shown)]
+        if PARAMETER_TAGS & set(tags):
+            cell.metadata["tags"] = [*(tag for tag in tags if tag != "papermill"), "remove-input"]
+        if "parameters" in tags and page.parameters:
+            cells.append(nbformat.v4.new_markdown_cell(table(page.parameters, values)))
+        cells.append(cell)
+    for number, cell in enumerate(cells):
+        cell["id"] = f"{page.name.rsplit('/', 1)[-1]}-{number:03d}"[-64:]
+    clean.cells = cells
+    return clean
+
+
+def _stable(output: nbformat.NotebookNode, place: str) -> nbformat.NotebookNode:
+    """Name a pandas table by its place in the page (pandas names it at random), drop addresses in memory."""
+    output.get("metadata", {}).pop("papermill", None)
+    data = output.get("data", {})
+    for kind, pattern, fixed in (("text/html", PANDAS_NAME, f"T_{place}"), ("text/plain", ADDRESS, "")):
+        if kind in data:
+            data[kind] = pattern.sub(fixed, data[kind])
+    return output

@@ -1,0 +1,127 @@
+"""The real book, printed once by the command with profile smoke, and a browser that knows no other host."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
+
+from akp_book import pages
+
+ROOT = Path(os.environ.get("AKP_TEST_BOOK") or Path(__file__).parents[2])
+PROJECT = pages.load(ROOT) if (ROOT / "_toc.yml").is_file() else None
+NAMES = [page.name for page in PROJECT.pages] if PROJECT else []
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give ``page_name`` every page of the table of contents."""
+    if "page_name" in metafunc.fixturenames:
+        metafunc.parametrize("page_name", NAMES)
+
+
+@pytest.fixture(scope="session")
+def book_html() -> Path:
+    """Print the whole book as a user does, into a folder of its own."""
+    out = ROOT / "_build" / "smoke"
+    command = [sys.executable, "-m", "akp_book.cli", "book", "--profile", "smoke", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return out / "html"
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="session")
+def served(book_html: Path) -> Iterator[str]:
+    """Serve the book on a free port of this machine."""
+    handler = functools.partial(_Quiet, directory=str(book_html))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session", params=["http", "file"])
+def address(request: pytest.FixtureRequest) -> str:
+    """Return where the book is read from: a server, or the disk."""
+    if request.param == "http":
+        return str(request.getfixturevalue("served"))
+    return (request.getfixturevalue("book_html")).resolve().as_uri()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """Start Debian's Chromium, or Playwright's own. Without either: skip here, fail in CI."""
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    try:
+        started = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+    except Error as error:
+        reason = f"no Chromium: install it (Debian: chromium). {str(error).splitlines()[0]}"
+        if os.environ.get("CI", "").lower() in ("true", "1"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    yield started
+    started.close()
+
+
+class Watched:
+    """A browser page with everything that went wrong on it."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.wrong: list[str] = []
+        self.asked: list[str] = []
+        page.on("requestfailed", lambda r: self.wrong.append(f"failed: {r.url}"))
+        page.on("response", lambda r: self.wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+        page.on("pageerror", lambda e: self.wrong.append(f"page error: {e}"))
+        page.on("console", lambda m: self.wrong.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("request", lambda r: self.asked.append(r.url))
+
+    def open(self, name: str) -> Page:
+        """Go to a page and wait until its charts and its mathematics are drawn."""
+        self.page.goto(f"{self.address}/{name}.html", wait_until="load")
+        self.page.wait_for_function(
+            "() => [...document.querySelectorAll('.akp-chart')].every(c => c.dataset.ready === '1')",
+            timeout=30_000,
+        )
+        if self.page.locator("span.math, div.math").count():
+            self.page.wait_for_selector("mjx-container", state="attached", timeout=30_000)
+        return self.page
+
+
+@pytest.fixture
+def watched(browser: Browser, address: str) -> Iterator[Watched]:
+    """Open a fresh page in the light theme."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    yield Watched(context.new_page(), address)
+    context.close()
