@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import importlib.util
 import os
@@ -120,9 +121,25 @@ def table(frame: pd.DataFrame, *, digits: int = 3) -> Shown:
     frame : DataFrame
         Its columns as they should be named.
     digits : int
-        Significant digits of numbers that are not whole.
+        Decimals of numbers that are not whole.
     """
     markup = frame.to_html(
-        index=False, border=0, classes="dataframe akp-table", float_format=lambda value: f"{value:.{digits}g}"
+        index=False, border=0, classes="dataframe akp-table", float_format=lambda value: f"{value:.{digits}f}"
     )
     return Shown(f'<div class="akp-table-box" tabindex="0">{markup}</div>', frame.to_string(index=False))
+
+
+def download(frame: pd.DataFrame, name: str) -> Shown:
+    """Offer a table as a file that lies in the page itself, so that it needs no server and no network.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Without its row labels.
+    name : str
+        File name, ending in ``.csv``.
+    """
+    coded = base64.b64encode(frame.to_csv(index=False).encode()).decode()
+    file = html.escape(name)
+    link = f'<a download="{file}" href="data:text/csv;base64,{coded}">Download {file}</a>'
+    return Shown(f"<p>{link} ({len(frame)} rows)</p>", f"{name}, {len(frame)} rows")

@@ -5,7 +5,10 @@ What lies between the two marks in README.md is made here and nowhere else, so n
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from akp_core.errors import AkpError
 BEGIN, END = "<!-- made by `akp readme` -->", "<!-- end -->"
 PAGE = "book/experiments/anna-karenina"
 TAP = "features"
+FILE = re.compile(r'download=\\"verdicts.csv\\" href=\\"data:text/csv;base64,([^"\\]+)')
 
 
 def table(cells: pd.DataFrame, record: dict[str, Any]) -> str:
@@ -62,7 +66,7 @@ def write(root: Path, build: Path) -> Path:
     """
     from akp_core import charts
 
-    source, log = build / "results" / "anna-karenina.csv", build / "html" / "run.json"
+    source, log = build / "src" / f"{PAGE}.ipynb", build / "html" / "run.json"
     if not (source.exists() and log.exists()):
         raise AkpError(f"expected a printed book in {build}, found none; run 'akp book' first")
     readme = root / "README.md"
@@ -70,7 +74,11 @@ def write(root: Path, build: Path) -> Path:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise AkpError(f"expected the marks {BEGIN} and {END} in README.md; put them back")
-    cells = pd.read_csv(source, keep_default_na=False, na_values=[""])
+    found = FILE.search(source.read_text("utf8"))
+    if found is None:
+        raise AkpError(f"expected the page {PAGE} to offer verdicts.csv, found none; see page.download")
+    verdicts = io.BytesIO(base64.b64decode(found[1]))
+    cells = pd.read_csv(verdicts, keep_default_na=False, na_values=[""])
     picture = root / "book" / "figures" / "verdicts.svg"
     picture.parent.mkdir(exist_ok=True)
     chart = charts.dispersions(cells[cells["tap"] == TAP]).configure(background="white")

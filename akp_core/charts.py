@@ -198,7 +198,8 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
         value=onsets[0],
         bind=alt.binding_select(options=onsets, labels=labels, name="Set in at "),
     )
-    tap = alt.param(name="tap", value=taps[-1], bind=alt.binding_select(options=taps, name="Look at "))
+    first = "features" if "features" in taps else taps[-1]
+    tap = alt.param(name="tap", value=first, bind=alt.binding_select(options=taps, name="Look at "))
 
     chosen = (alt.datum.tap == tap) & (
         (alt.datum.stress == CONTROL) | ((alt.datum.stress == stress) & (alt.datum.onset == onset))
@@ -227,7 +228,7 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
     points = base.mark_point(filled=True, size=80, opacity=0.85).encode(
         **place, color=role, shape=shape, tooltip=tip
     )
-    map_ = alt.layer(twins, points).properties(width=240, height=240, title="Map of models")
+    map_ = alt.layer(twins, points).properties(width=260, height=260, title="Map of models")
 
     def strip(column: str, title: str, top: float) -> alt.Chart:
         return (
@@ -238,7 +239,7 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
                 color=role,
                 tooltip=tip,
             )
-            .properties(width=100, height=240, title=title)
+            .properties(width=100, height=260, title=title)
         )
 
     words = (

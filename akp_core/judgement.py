@@ -8,9 +8,6 @@ two err alike the principle predicts nothing, and the verdict says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
@@ -19,8 +16,7 @@ from sklearn.manifold import ClassicalMDS
 
 from akp_core.dispersion import anna_karenina_test, distance_to_centroid, location_test
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
-from akp_core.errors import expected
-from akp_core.outcome import TRAINED, Population
+from akp_core.outcome import COLLAPSED, DIVERGED, TRAINED, Population
 from akp_core.tree import CONTROL
 
 Row = dict[str, float | str | int]
@@ -48,7 +44,8 @@ def judge(
         diverged or collapsed there, of both families); ``error`` and ``control_error``; ``error_difference``
         with ``error_low`` and ``error_high``; ``happier``; ``location_r2`` and ``location_p`` (PERMANOVA,
         twins permuted); ``ratio`` of the dispersions, stressed over control, with ``low`` and ``high``;
-        ``p_value``; ``q_value`` (Benjamini-Hochberg over the families, tap by tap); ``verdict``, one of AKP,
+        ``p_value``, and ``smallest_p``, the least that so many networks can give;
+        ``q_value`` (Benjamini-Hochberg over the families, tap by tap); ``verdict``, one of AKP,
         none, anti-AKP, ``no prediction`` and ``not testable``; ``sentence`` saying it, lines split by ``|``.
     """
     s = population.study
@@ -67,7 +64,7 @@ def judge(
             row: Row = {"stress": family.stress.name, "onset": family.stress.onset}
             row |= {"family": family.name, "tap": tap} | error
             row |= _spread(distances[np.ix_(pick, pick)], happier, level, permutations, rng)
-            rows.append(row | {"sentence": _sentence(row, s.members)})
+            rows.append(row | {"sentence": _sentence(row, s.members, level)})
     cells = pd.DataFrame(rows)
     tested = cells["p_value"].notna()
     cells["q_value"] = np.nan
@@ -109,7 +106,9 @@ def _spread(
     out: Row = {"lost": int(lost.sum())}
     both = ~(lost[:members] | lost[members:])
     if both.sum() < LEAST_MEMBERS:
-        nothing = dict.fromkeys(("location_r2", "location_p", "ratio", "low", "high", "p_value"), np.nan)
+        nothing = dict.fromkeys(
+            ("location_r2", "location_p", "ratio", "low", "high", "p_value", "smallest_p"), np.nan
+        )
         return out | nothing | {"verdict": NOT_TESTABLE}
     keep = np.tile(both, 2)
     where = location_test(
@@ -136,6 +135,7 @@ def _spread(
         "low": float(ends.min()),
         "high": float(ends.max()),
         "p_value": test.p_value,
+        "smallest_p": test.smallest_p,
         "verdict": NO_PREDICTION if happier == "neither" else test.verdict,
     }
 
@@ -145,7 +145,7 @@ def _lost(distances: Float64[np.ndarray, "m m"]) -> Bool[np.ndarray, " m"]:
     return np.isnan(distances).sum(axis=1) >= len(distances) - 1
 
 
-def _sentence(row: Row, members: int) -> str:
+def _sentence(row: Row, members: int, level: float) -> str:
     err = f"Test error {row['error']:.1%}, control {row['control_error']:.1%}: "
     err += (
         "no clear difference"
@@ -155,98 +155,15 @@ def _sentence(row: Row, members: int) -> str:
     lost = f"; {row['lost']} of {2 * members} networks lost" if row["lost"] else ""
     if row["verdict"] == NOT_TESTABLE:
         return f"Verdict: not testable|{err}|Too few networks have a representation here{lost}."
+    few = (
+        f"; so few networks give no p below {row['smallest_p']:.2g}"
+        if float(row["smallest_p"]) >= level
+        else ""
+    )
     return (
         f"Verdict: {row['verdict']}|{err}{lost}.|Stressed networks lie {row['ratio']:.2f} times as far from "
-        f"their centroid ({row['low']:.2f} to {row['high']:.2f}), p = {row['p_value']:.2g}."
+        f"their centroid ({row['low']:.2f} to {row['high']:.2f}), p = {row['p_value']:.2g}{few}."
     )
-
-
-@dataclass(frozen=True)
-class Trend:
-    """Whether families that err more also spread more, over all families at one tap.
-
-    Attributes
-    ----------
-    tap : str
-    rho : float
-        Spearman's rank correlation of a family's mean test error with its dispersion, in [-1, 1].
-    interval : tuple of float
-        Bootstrap over families (percentile).
-    p_value : float
-        Two-sided, families permuted.
-    families : int
-    verdict : {"AKP", "none", "anti-AKP"}
-    """
-
-    tap: str
-    rho: float
-    interval: tuple[float, float]
-    p_value: float
-    families: int
-    verdict: Literal["AKP", "none", "anti-AKP"]
-
-
-def trend(
-    networks: pd.DataFrame, tap: str, *, level: float = 0.05, permutations: int = 9999, seed: int = 0
-) -> Trend:
-    """Relate dispersion to error across families; here the replicate is the family.
-
-    Every member's distance is to its own family's centroid, so a family that merely moved does not count
-    as spread. Families with fewer than four members left are not counted.
-
-    Parameters
-    ----------
-    networks : DataFrame
-        From `placed`.
-    tap : str
-    level, permutations, seed
-        As for `judge`.
-
-    Raises
-    ------
-    AkpError
-        When fewer than four families can be counted.
-    """
-    kept = networks[(networks["tap"] == tap) & networks["distance"].notna()].groupby("family")
-    sizes = kept.size()
-    families = sizes.index[sizes >= LEAST_MEMBERS]
-    if len(families) < LEAST_MEMBERS:
-        raise expected(
-            f"at least {LEAST_MEMBERS} families with {LEAST_MEMBERS} members left at {tap!r}", len(families)
-        )
-    error = kept["test_error"].mean()[families].to_numpy()
-    spread = kept["distance"].apply(lambda d: float(np.sqrt(np.mean(d**2))))[families].to_numpy()
-    rng = np.random.default_rng(seed)
-    test = stats.permutation_test(
-        (error,),
-        lambda x, axis: _spearman(x, spread, axis),
-        permutation_type="pairings",
-        n_resamples=permutations,
-        rng=rng,
-        vectorized=True,
-    )
-    boot = stats.bootstrap(
-        (error, spread),
-        _spearman,
-        paired=True,
-        n_resamples=permutations,
-        method="percentile",
-        rng=rng,
-        confidence_level=1 - level,
-    )
-    value, p = float(test.statistic), float(test.pvalue)
-    verdict: Literal["AKP", "none", "anti-AKP"] = "none" if p >= level else "AKP" if value > 0 else "anti-AKP"
-    interval = (float(boot.confidence_interval.low), float(boot.confidence_interval.high))
-    return Trend(tap, value, interval, p, len(families), verdict)
-
-
-def _spearman(
-    x: Float64[np.ndarray, "*b f"], y: Float64[np.ndarray, "*b f"], axis: int = -1
-) -> Float64[np.ndarray, " *b"]:
-    """Rank correlation along an axis; 0 where one side is constant, as nothing goes with it."""
-    a, b = (r - r.mean(axis=axis, keepdims=True) for r in (stats.rankdata(v, axis=axis) for v in (x, y)))
-    size = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
-    return np.divide((a * b).sum(axis=axis), size, out=np.zeros_like(size), where=size > 0)
 
 
 def placed(population: Population) -> pd.DataFrame:
@@ -276,4 +193,4 @@ def placed(population: Population) -> pd.DataFrame:
 def survivors(population: Population) -> pd.DataFrame:
     """Count, family by family, the networks that trained, collapsed and diverged."""
     counts = population.members.groupby("family", sort=False)["status"].value_counts().unstack(fill_value=0)
-    return counts.reindex(columns=[TRAINED, "collapsed", "diverged"], fill_value=0)
+    return counts.reindex(columns=[TRAINED, COLLAPSED, DIVERGED], fill_value=0).rename_axis(columns=None)

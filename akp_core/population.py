@@ -14,68 +14,22 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from loky import ProcessPoolExecutor, cpu_count
 from tqdm.auto import tqdm
 
+from akp_core.cost import Cost, estimate
 from akp_core.datasets import Dataset
-from akp_core.errors import AkpError
-from akp_core.family import Trainer, one_thread, train
+from akp_core.family import train
 from akp_core.outcome import Population
-from akp_core.probes import standardise
 from akp_core.store import Store
-from akp_core.stress import unstressed
 from akp_core.tree import Family, Segment, Study, Tree, grow
 
 WORTH_PROCESSES = 15.0  # seconds of training below which starting processes costs more than it saves
 
 __all__ = ["Cost", "Family", "Population", "Study", "cost", "run"]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a run will take, before it starts.
-
-    Attributes
-    ----------
-    segments, stored : int
-        Segments of the study, and how many of them are in the store already.
-    steps : int
-        Training steps still to do.
-    seconds : float
-        Estimated time, from a few timed steps of one member divided over the workers.
-    bytes : int
-        Estimated size of what will be written.
-    workers : int
-        Processes that train at once.
-    forked : float
-        Steps of the whole study over the steps of training each family from scratch.
-    """
-
-    segments: int
-    stored: int
-    steps: int
-    seconds: float
-    bytes: int
-    workers: int
-    forked: float
-
-    def __str__(self) -> str:
-        have = f"{self.segments} segments, {self.stored} in the store"
-        if self.steps == 0:
-            return f"{have}; nothing to train"
-        return (
-            f"{have}; {self.steps:,} steps to train, about {_clock(self.seconds)} with {self.workers} "
-            f"process{'es' if self.workers > 1 else ''}, {self.bytes / 1e6:.0f} MB "
-            f"(forking: {self.forked:.2f} of training each family from scratch)"
-        )
-
-
-def _clock(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
 def best_device() -> torch.device:
@@ -103,7 +57,7 @@ def cost(
     Cost
     """
     device = device or best_device()
-    return _cost(study, grow(study, device), Store(store), device, workers or _workers(device))
+    return estimate(study, grow(study, device), Store(store), device, workers or _workers(device))
 
 
 def run(
@@ -145,7 +99,7 @@ def run(
     tree, shelf = grow(study, device), Store(store)
     missing = [key for key in tree.segments if key not in shelf]
     workers = _workers(device)
-    price = _cost(study, tree, shelf, device, workers)
+    price = estimate(study, tree, shelf, device, workers)
     if progress:
         tqdm.write(str(price), file=sys.stderr)
     if missing:
@@ -255,42 +209,3 @@ def _train_all(
             for key in done_keys:
                 bar.update(tree.segments[key].steps)
                 ready.extend(children.get(key, ()))
-
-
-def _cost(study: Study, tree: Tree, shelf: Store, device: torch.device, workers: int) -> Cost:
-    missing = [segment for key, segment in tree.segments.items() if key not in shelf]
-    steps = sum(segment.steps for segment in missing)
-    whole = sum(segment.steps for segment in tree.segments.values())
-    step_seconds, member_bytes = _sample(study, device) if missing else (0.0, 0)
-    n = len(study.data.probe)
-    look_bytes = len(study.taps or ()) * n * (n - 1) * 2
-    looks = sum(len(segment.probe_steps) for segment in missing)
-    return Cost(
-        segments=len(tree.segments),
-        stored=len(tree.segments) - len(missing),
-        steps=steps,
-        seconds=steps * step_seconds / workers,
-        bytes=len(missing) * member_bytes + looks * look_bytes,
-        workers=workers,
-        forked=whole / (study.steps * study.members * len(study.families)),
-    )
-
-
-def _sample(study: Study, device: torch.device) -> tuple[float, int]:
-    """Time a few steps of one member; returns seconds a step and the bytes of its state."""
-    with one_thread():
-        trainer = Trainer(study.network, study.recipe, study.data, study.member_seed(0), device)
-        trainer.enter(unstressed(study.network, study.recipe.loss, 0, study.steps))
-        count = min(8, study.steps)
-        few = study.data.train.images[: count * study.recipe.batch]
-        images = standardise(study.data, few).to(device)
-        labels = study.data.train.labels[: len(few)].to(device)
-        trainer.images = len(few)
-        trainer.advance(images, labels, 0, 1)
-        begin = time.perf_counter()
-        trainer.advance(images, labels, 1, max(2, count))
-        seconds = (time.perf_counter() - begin) / max(1, count - 1)
-        size = sum(t.numel() * t.element_size() for t in trainer.dump().values())
-    if seconds <= 0:
-        raise AkpError("the clock did not move while steps were timed")
-    return seconds, size

@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from loky import ProcessPoolExecutor
 
+from akp_core import palette
 from akp_core.datasets import load
 from akp_core.errors import AkpError
-from akp_core.family import train
+from akp_core.family import order, train
 from akp_core.networks import Network
 from akp_core.population import Study, cost, run
 from akp_core.probes import standardise
@@ -226,6 +228,10 @@ def test_diverged_and_collapsed_members_are_counted_and_enter_no_distance(tmp_pa
     assert set(table.loc["square @ 0%", "status"]) == {"diverged"}
     assert set(table.loc["control", "status"]) <= {"collapsed", "diverged"}
     assert (table.loc["square @ 0%", "test_error"] == 1).all()
+    state = population.store.state(population.tree.leaves["square @ 0%", 0]).tensors
+    assert 0 <= int(state["diverged"][0]) < wild.recipe.steps_per_epoch(len(wild.data.train)), (
+        "it went on after the loss was lost"
+    )
     assert not table.isna().loc[:, "train_error":"gap"].any().any()
     distances = population.distances("features")
     assert distances[~torch.eye(len(distances), dtype=torch.bool)].isnan().all()
@@ -247,6 +253,8 @@ def test_tables_have_one_row_a_network_and_no_gaps(finished) -> None:
     s = finished.study
     assert len(finished.members) == len(s.families) * s.members
     assert finished.members.drop(columns="onset").notna().all().all()
+    gap = finished.members["test_error"] - finished.members["train_error"]
+    assert np.allclose(finished.members["gap"], gap)
     per_network = finished.curves.groupby(["family", "member"])["step"]
     assert (per_network.max() == s.steps).all()
     assert per_network.apply(lambda c: c.is_monotonic_increasing and c.is_unique).all()
@@ -287,3 +295,39 @@ def test_bad_questions_to_a_population_say_what_to_do(finished) -> None:
         finished.predictions("tset")
     with pytest.raises(AkpError, match="unknown network 'control / 99'"):
         finished.network("control", 99)
+
+
+def test_members_see_the_images_in_orders_of_their_own() -> None:
+    orders = [order(seed, epoch, 50) for seed in (1, 2) for epoch in (0, 1)]
+    assert all(sorted(o.tolist()) == list(range(50)) for o in orders)
+    assert len({tuple(o.tolist()) for o in orders}) == 4
+    assert torch.equal(order(1, 1, 50), orders[1])
+
+
+def test_a_changed_function_is_another_key(monkeypatch) -> None:
+    before = grow(study(), CPU).leaves
+    steeper = replace(palette.activation("tanh"), function=lambda x: torch.tanh(2 * x))
+    monkeypatch.setitem(palette.ACTIVATIONS, "tanh", steeper)
+    after = grow(study(), CPU).leaves
+    assert before["tanh @ 50%", 0] != after["tanh @ 50%", 0]
+    assert before["control", 0] == after["control", 0]
+
+
+def test_whatever_determines_a_segment_is_in_its_key() -> None:
+    base = study()
+    leaf = grow(base, CPU).leaves["tanh @ 50%", 0]
+    first_slot = Stress("activation", "tanh", slots=("block1.slot",), onset=0.5)
+    others = [
+        study(seed=1),
+        study(recipe=Recipe(epochs=2, batch=128, learning_rate=2e-3)),
+        study(network=Network(width=5, depth=2)),
+        study(data=load("digits", seed=1)),
+        study(taps=("features",)),
+        study(stresses=(replace(TANH, optimizer="reset"),)),
+        study(stresses=(first_slot,)),
+        study(onsets=(0.75,)),
+    ]
+    keys = [next(k for (name, _), k in grow(s, CPU).leaves.items() if name != "control") for s in others]
+    assert len({leaf, *keys}) == len(others) + 1
+    assert grow(base, torch.device("cuda")).leaves["tanh @ 50%", 0] != leaf
+    assert grow(study(members=3), CPU).leaves["tanh @ 50%", 0] == leaf

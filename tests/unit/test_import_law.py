@@ -16,8 +16,9 @@ FLOORS = [
     {"store"},
     {"tree"},
     {"outcome"},
+    {"cost"},
     {"population"},
-    {"judgement", "charts"},
+    {"judgement", "trend", "charts"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 LENSES = {"similarity", "dispersion"}

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from akp_core.errors import AkpError
-from akp_core.judgement import _errors, trend
+from akp_core.judgement import _errors
+from akp_core.trend import trend
 
 
 def networks(slope: float, *, families: int = 12, members: int = 6, seed: int = 0) -> pd.DataFrame:
