@@ -59,10 +59,12 @@ def test_the_explorer_shows_only_the_chosen_family_and_the_control() -> None:
     assert set(params) == {"stress", "onset", "tap"}
     assert params["tap"]["value"] == "features"
     assert first.count('aria-roledescription="point"') == 6, "three control networks and three stressed ones"
-    assert first.count("tanh features") == 1
+    assert "tanh features" in first
+    assert "sine" not in first
     params["tap"]["value"] = "block1"
     second = vl_convert.vegalite_to_svg(spec)
-    assert (second.count("tanh block1"), second.count("tanh features")) == (1, 0)
+    assert "tanh block1" in second
+    assert "tanh features" not in second
 
 
 def test_heat_map_values_are_those_given() -> None:
