@@ -93,7 +93,7 @@ def build_edition(
         why = "tells of the whole book; use 'akp book'" if page.notebook else "has no code"
         raise expected("a page that can run alone", f"{page.name!r}, which {why}")
     settled = profiles.settle(project, profile, options, only=page.name)
-    name = name or _edition_name(page, settled[page.name])
+    name = name or _edition_name(page, profile, {option: settled[page.name][option] for option in options})
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         raise expected("an edition name of letters, digits, '-', '_' and '.'", repr(name))
     parts: list[tuple[str, float, str]] = []
@@ -105,12 +105,13 @@ def build_edition(
     return Report(home / "html" / "index.html", parts)
 
 
-def _edition_name(page: Page, values: Mapping[str, Value]) -> str:
-    changed = [f"{p.name}-{show(values[p.name])}" for p in page.parameters if values[p.name] != p.default]
-    plain = "-".join([page.name.rsplit("/", 1)[-1], *changed])
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in plain.replace(", ", "-"))[:80].rstrip(
-        "-."
-    )
+def _edition_name(page: Page, profile: str, asked: Mapping[str, Value]) -> str:
+    """Name an edition after what was asked; a long name is cut and told apart by its hash."""
+    told = [page.name.rsplit("/", 1)[-1], *([] if profile == profiles.DEFAULT else [Path(profile).stem])]
+    told += [f"{name}-{show(value)}" for name, value in sorted(asked.items())]
+    whole = "-".join(told).replace(", ", "-")
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in whole).strip("-.")
+    return plain if len(plain) <= 60 else f"{plain[:52].rstrip('-.')}-{provenance.digest(whole)[:7]}"
 
 
 class _Run:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from akp_book.profiles import DEFAULT
 from akp_core.errors import AkpError
 
 
@@ -38,9 +39,7 @@ def _complain(message: str) -> None:
 
 
 PARAMETER = click.option("-p", "options", multiple=True, metavar="NAME=VALUE", help="Set a parameter (YAML).")
-PROFILE = click.option(
-    "--profile", default="classroom", show_default=True, help="Set of values to start from."
-)
+PROFILE = click.option("--profile", default=DEFAULT, show_default=True, help="Set of values to start from.")
 OUT = click.option(
     "--out", type=click.Path(path_type=Path), default=None, help="Build folder  [default: _build]"
 )

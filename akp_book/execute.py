@@ -154,6 +154,8 @@ def _told(page: Page, error: PapermillExecutionError, kept: Path) -> str:
     source = [line for line in error.source.splitlines() if line.strip()]
     trace = [line for part in error.traceback for line in ANSI.sub("", part).splitlines() if line.strip()]
     what = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
+    if error.ename == AkpError.__name__:  # says itself what was expected, what came and what to do
+        return f"{page.name}: {error.evalue}"
     return "\n".join(
         [
             f"{page.name} failed in code cell {error.exec_count}: {what}",

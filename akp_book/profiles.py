@@ -17,6 +17,7 @@ from akp_book.parameters import Typed, Value, check_all
 from akp_core.errors import AkpError, expected, unknown_name
 
 FOLDER = Path(__file__).with_name("profiles")
+DEFAULT = "classroom"
 
 
 def names() -> list[str]:

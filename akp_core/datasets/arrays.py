@@ -74,7 +74,7 @@ def load(
     seed = whole_number("seed", seed, 0, 2**63 - 1)
     probe = None if probe is None else whole_number("probe", probe, 2, 10**9)
     side = None if side is None else whole_number("side", side, 8, 512)
-    if not isinstance(path, str | Path):
+    if not isinstance(path, str | Path) or not str(path):
         raise expected("path, the .npz file to load", repr(path), 'for example load("arrays", path="my.npz")')
     archive = Archive.open(path)
     n, channels = archive.check_images(MOST_CHANNELS)

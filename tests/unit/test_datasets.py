@@ -413,6 +413,7 @@ class TestArrays:
         ("options", "message"),
         [
             ({}, r"expected path, the .npz file to load, got None; for example load\("),
+            ({"path": ""}, r"expected path, the .npz file to load, got ''; for example load\("),
             ({"path": 3}, "expected path, the .npz file to load, got 3"),
             ({"path": "none.npz"}, "expected an .npz file, got no file at none.npz"),
             (

@@ -71,6 +71,7 @@ def test_a_swap_that_names_a_wrong_place_or_function_swaps_nothing() -> None:
     assert torch.equal(model(x), before)
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # torch on Python 3.13.0
 def test_compiled_and_eager_forward_agree_after_a_swap() -> None:
     model, x = build("mlp"), images("mlp")
     compiled = torch.compile(model, backend="eager")

@@ -16,6 +16,7 @@ import pytest
 
 import akp_core
 from akp_book import cli, pages, profiles, record
+from akp_book.build import _edition_name
 from akp_book.declarations import declared
 from akp_book.execute import execute
 from akp_book.offline import VegaLite, chart_markup, still
@@ -173,7 +174,7 @@ def test_parameter_reruns_only_what_it_changes_in_an_edition(book: Book) -> None
     runs, before = book.runs, book.state()
     done = book.akp("run", "experiment", "-p", "share=0.25")
     assert done.returncode == 0, done.stderr
-    shown = book.root / "_build/editions/experiment-share-0.25/html"
+    shown = book.root / "_build/editions/experiment-tiny-share-0.25/html"
     assert f"The book: {shown}/index.html" in done.stdout
     text = (shown / "book/experiment.html").read_text("utf8")
     assert "share is 0.25" in text
@@ -192,6 +193,32 @@ def test_changed_source_reruns(book: Book) -> None:
         assert book.runs == runs + 1
     finally:
         source.write_text(text)
+
+
+def test_editions_of_other_parameters_have_other_names() -> None:
+    page = pages.Page("book/experiments/anna-karenina", Path("page.md"), "", True, (), ())
+    asked = [{"members": n, "activations": [*"abcdefghijklmnopqrstuvwxyz"]} for n in (8, 9)]
+    names = [_edition_name(page, profiles.DEFAULT, one) for one in (*asked, {}, {"path": "../a b/c.npz"})]
+    names.append(_edition_name(page, "smoke", {}))
+    assert len(set(names)) == 5
+    assert names[2:] == ["anna-karenina", "anna-karenina-path-..-a-b-c.npz", "anna-karenina-smoke"]
+    assert all(len(name) <= 60 and "/" not in name for name in names)
+
+
+def test_an_answer_of_the_core_on_a_page_is_one_line(book: Book) -> None:
+    page = book.root / "book/experiment.md"
+    text = page.read_text()
+    page.write_text(text + "\n" + cell("from akp_core.palette import activation\nactivation('rleu')"))
+    try:
+        done = book.akp("run", "experiment")
+    finally:
+        page.write_text(text)
+    assert done.returncode == 1
+    told = [line for line in done.stderr.splitlines() if not line.startswith("running")]
+    assert len(told) == 1
+    assert told[0].startswith(
+        "akp: book/experiment: unknown activation 'rleu': did you mean 'relu'? valid: gelu"
+    )
 
 
 def test_failing_page_leaves_the_book_as_it_was(book: Book) -> None:
