@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from akp_core.errors import AkpError
-from akp_core.family import Trainer, one_thread
+from akp_core.family import Trainer
 from akp_core.probes import standardise
 from akp_core.store import Store
 from akp_core.stress import unstressed
+from akp_core.threads import one_thread
 from akp_core.tree import Study, Tree
 
 
@@ -80,7 +81,7 @@ def estimate(study: Study, tree: Tree, shelf: Store, device: torch.device, worke
 
 def _sample(study: Study, device: torch.device) -> tuple[float, int]:
     """Time a few steps of one member; returns seconds a step and the bytes of its state."""
-    with one_thread():
+    with one_thread(flush_denormals=True):
         trainer = Trainer(study.network, study.recipe, study.data, study.member_seed(0), device)
         trainer.enter(unstressed(study.network, study.recipe.loss, 0, study.steps))
         count = min(8, study.steps)

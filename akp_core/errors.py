@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class AkpError(ValueError):
@@ -36,3 +37,28 @@ def unknown_name(kind: str, got: object, valid: Iterable[str]) -> AkpError:
 def expected(what: str, got: object, do: str = "") -> AkpError:
     """Build the error for a value of the wrong kind: ``expected WHAT, got GOT; DO``."""
     return AkpError(f"expected {what}, got {got}" + (f"; {do}" if do else ""))
+
+
+def whole_number(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Return a value that must be a whole number within bounds; a truth value is not one.
+
+    Parameters
+    ----------
+    name : str
+        What it is, for the message.
+    value : object
+        What came.
+    low : int
+    high : int or None
+        The bounds, both allowed; None means no upper one.
+
+    Raises
+    ------
+    AkpError
+        If it is anything else.
+    """
+    fits = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (fits and low <= int(value) and (high is None or int(value) <= high)):  # type: ignore[call-overload]
+        span = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise expected(f"{name} as a whole number {span}", repr(value))
+    return int(value)  # type: ignore[call-overload]

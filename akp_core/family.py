@@ -12,8 +12,7 @@ layout, which is faster there than any vectorisation over members; more members 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from akp_core.probes import Eyes, look, standardise
 from akp_core.recipe import Recipe
 from akp_core.seeds import generator
 from akp_core.stress import Phase
+from akp_core.threads import one_thread
 
 ENGINE = "1"  # part of every segment's key: raise it whenever the same spec gives other bits
 Tensors = dict[str, Tensor]
@@ -47,19 +47,6 @@ class State:
 
     step: int
     tensors: Tensors
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one CPU thread with denormals flushed, and put the caller's setting back."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
 
 
 def order(seed: int, epoch: int, images: int) -> Tensor:
@@ -204,7 +191,7 @@ def train(
     forward pass over the evaluation and probe images a probe. The result does not depend on how the
     phase is cut by checkpoints.
     """
-    with one_thread():
+    with one_thread(flush_denormals=True):
         members = [Trainer(network, recipe, data, seed, device) for seed in seeds]
         begin, record = (resume or (parent or State(0, {}), {}))[0:2]
         if begin.tensors:

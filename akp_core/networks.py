@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from akp_core import palette
-from akp_core.errors import AkpError, expected, unknown_name
+from akp_core.errors import AkpError, unknown_name, whole_number
 
 
 class Slot(nn.Module):
@@ -72,9 +72,7 @@ class Network:
             raise unknown_name("network", self.kind, _BUILDERS)
         palette.activation(self.activation)
         for field in ("width", "depth"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise expected(f"{field} to be a whole number of at least 1", repr(value))
+            whole_number(field, getattr(self, field), 1)
 
     @property
     def slots(self) -> tuple[str, ...]:

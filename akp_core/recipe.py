@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from akp_core import palette
-from akp_core.errors import AkpError, expected, unknown_name
+from akp_core.errors import AkpError, expected, unknown_name, whole_number
 
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine")
@@ -52,9 +52,7 @@ class Recipe:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
         palette.loss(self.loss)
         for name in ("epochs", "batch"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise expected(f"{name} to be a whole number of at least 1", repr(value))
+            whole_number(name, getattr(self, name), 1)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise expected("a learning rate above 0", repr(self.learning_rate))
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from akp_core.datasets import Dataset
-from akp_core.errors import AkpError, expected, unknown_name
+from akp_core.errors import AkpError, expected, unknown_name, whole_number
 from akp_core.family import ENGINE
 from akp_core.networks import Network
 from akp_core.probes import grid
@@ -69,10 +69,8 @@ class Study:
     def __post_init__(self) -> None:
         if not isinstance(self.data, Dataset):
             raise expected("data from akp_core.datasets.load", type(self.data).__name__)
-        for name, low in (("members", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise expected(f"{name} to be a whole number of at least {low}", repr(value))
+        whole_number("members", self.members, 1)
+        whole_number("seed", self.seed, 0)
         object.__setattr__(self, "stresses", tuple(self.stresses))
         object.__setattr__(self, "onsets", tuple(self.onsets))
         object.__setattr__(self, "taps", tuple(self.network.taps if self.taps is None else self.taps))

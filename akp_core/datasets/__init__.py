@@ -12,8 +12,7 @@ from pathlib import Path
 
 from akp_core.datasets import arrays, digits, nuclei
 from akp_core.datasets.dataset import Dataset, Split
-from akp_core.datasets.options import whole_number
-from akp_core.errors import AkpError, expected, unknown_name
+from akp_core.errors import AkpError, expected, unknown_name, whole_number
 
 __all__ = ["Dataset", "Split", "load", "names", "register"]
 

@@ -28,9 +28,8 @@ from torch import Tensor
 
 from akp_core.datasets.archive import Archive
 from akp_core.datasets.dataset import PARTS, Dataset, Split
-from akp_core.datasets.options import whole_number
 from akp_core.datasets.splitting import FRACTIONS, carve_probe, group_labels, split_groups
-from akp_core.errors import AkpError, expected
+from akp_core.errors import AkpError, expected, whole_number
 
 PROBE = 256
 CHUNK_IMAGES = 256

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from akp_core.datasets.dataset import Dataset, Split
-from akp_core.datasets.options import whole_number
 from akp_core.datasets.splitting import FRACTIONS, carve_probe, split_groups
+from akp_core.errors import whole_number
 
 PROBE = 256
 

@@ -30,9 +30,9 @@ from torch import Tensor
 
 from akp_core.datasets.dataset import Dataset, Split
 from akp_core.datasets.morphology import draw_scene
-from akp_core.datasets.options import whole_number
 from akp_core.datasets.rendering import render
 from akp_core.datasets.splitting import FRACTIONS, carve_probe, split_groups
+from akp_core.errors import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,13 +22,13 @@ The pixel arithmetic uses only +, -, x, /, square root, comparison and rounding,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from akp_core.threads import one_thread
 
 FIELD = 96.0
 """Width of the field of view, in the table's length unit: at 96 pixels, one pixel is one unit."""
@@ -116,22 +116,11 @@ def render(
     n, side = noise.shape[0], noise.shape[-1]
     step = chunk or max(1, CHUNK_VALUES // (scene.x.shape[1] * side * side))
     pictures = torch.empty_like(noise)
-    with _one_thread():
+    with one_thread():
         for start in range(0, n, step):
             part = slice(start, start + step)
             pictures[part] = _expose(scene[part], noise[part])
     return pictures
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Kernels this small gain nothing from threads; waiting for them on a busy machine took 40 times longer.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _expose(scene: Scene, noise: Float[Tensor, "n s s"]) -> Float[Tensor, "n s s"]:

@@ -266,7 +266,7 @@ def test_tables_have_one_row_a_network_and_no_gaps(finished) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: study(members=0), "expected members to be a whole number of at least 1, got 0"),
+        (lambda: study(members=0), "expected members as a whole number of at least 1, got 0"),
         (lambda: study(onsets=(1.2,)), "expected each onset as a share of training.*got 1.2"),
         (lambda: study(onsets=(0.999,)), "onset 0.999 rounds to the end of training"),
         (lambda: study(stresses=(TANH, TANH)), "'tanh @ 50%' is asked for twice"),
@@ -275,7 +275,7 @@ def test_tables_have_one_row_a_network_and_no_gaps(finished) -> None:
         (lambda: study(recipe=Recipe(batch=10**6)), "at least one batch of 1000000 training images"),
         (lambda: Recipe(optimizer="adm"), "unknown optimizer 'adm': did you mean 'adam'"),
         (lambda: Recipe(learning_rate=float("nan")), "expected a learning rate above 0, got nan"),
-        (lambda: Recipe(epochs=0), "expected epochs to be a whole number of at least 1, got 0"),
+        (lambda: Recipe(epochs=0), "expected epochs as a whole number of at least 1, got 0"),
         (lambda: Recipe(schedule="cosin"), "unknown schedule 'cosin': did you mean 'cosine'"),
         (lambda: Store(__file__), "expected a folder for the store, got the file"),
         (lambda: Store("nowhere").record("ab" * 32), "is not in the store nowhere; run the study first"),

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
-    {"errors", "seeds"},
+    {"errors", "seeds", "threads"},
     {"palette", "datasets", "similarity", "dispersion"},
     {"networks", "recipe", "stress", "probes"},
     {"family"},
