@@ -1,9 +1,8 @@
 """Judges a finished population: is each stressed family unhappy, and does it spread?
 
-Who is happy is settled by held-out error alone, before any representation is looked at: of a control and a
-stressed family, the one with the lower test error is the happy one, if the interval of the paired
-difference leaves out zero. Then the Anna Karenina test compares their dispersions at each tap. Where the
-two err alike the principle predicts nothing, and the verdict says so.
+Of a control and a stressed family, the happy one is settled first, by held-out error (`akp_core.happiness`).
+Then the Anna Karenina test compares their dispersions at each tap. Where their errors cannot be told apart
+the principle predicts nothing, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from sklearn.manifold import ClassicalMDS
 
 from akp_core.dispersion import anna_karenina_test, distance_to_centroid, location_test
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
+from akp_core.errors import expected
+from akp_core.happiness import errors
 from akp_core.outcome import COLLAPSED, DIVERGED, TRAINED, Population
-from akp_core.tree import CONTROL
 
 Row = dict[str, float | str | int]
 NO_PREDICTION, NOT_TESTABLE = "no prediction", "not testable"
@@ -49,21 +49,28 @@ def judge(
         none, anti-AKP, ``no prediction`` and ``not testable``; ``sentence`` saying it, lines split by ``|``.
     """
     s = population.study
+    if not s.stresses:
+        raise expected("a study with at least one stress to judge", "only the control")
     rng = np.random.default_rng(seed)
-    errors = population.members.set_index(["family", "member"])["test_error"]
+    differences = errors(population, level=level, rng=rng)
     rows = []
     for tap in s.taps or ():
         distances = population.distances(tap).numpy()
         for k, family in enumerate(s.families):
             if family.stress is None:
                 continue
-            control, stressed = (errors[name].to_numpy() for name in (CONTROL, family.name))
             pick = np.r_[0 : s.members, k * s.members : (k + 1) * s.members]
-            error = _errors(stressed, control, level)
-            happier = str(error["happier"])
+            error = differences[family.name]
             row: Row = {"stress": family.stress.name, "onset": family.stress.onset}
-            row |= {"family": family.name, "tap": tap} | error
-            row |= _spread(distances[np.ix_(pick, pick)], happier, level, permutations, rng)
+            row |= {
+                "family": family.name,
+                "tap": tap,
+                "error": error.stressed,
+                "control_error": error.control,
+            }
+            row |= {"error_difference": error.difference, "error_low": error.interval[0]}
+            row |= {"error_high": error.interval[1], "happier": error.happier}
+            row |= _spread(distances[np.ix_(pick, pick)], error.happier, level, permutations, rng)
             rows.append(row | {"sentence": _sentence(row, s.members, level)})
     cells = pd.DataFrame(rows)
     tested = cells["p_value"].notna()
@@ -71,24 +78,6 @@ def judge(
     adjust = cells[tested].groupby("tap")["p_value"].transform(stats.false_discovery_control)
     cells.loc[tested, "q_value"] = adjust
     return cells
-
-
-def _errors(stressed: Float64[np.ndarray, " m"], control: Float64[np.ndarray, " m"], level: float) -> Row:
-    """Which family is the happier one, by a paired t interval of the test error."""
-    difference = stressed - control
-    if np.ptp(difference) == 0:
-        low = high = float(difference[0])
-    else:
-        interval = stats.ttest_rel(stressed, control).confidence_interval(1 - level)
-        low, high = float(interval.low), float(interval.high)
-    return {
-        "error": float(stressed.mean()),
-        "control_error": float(control.mean()),
-        "error_difference": float(difference.mean()),
-        "error_low": low,
-        "error_high": high,
-        "happier": CONTROL if low > 0 else "stressed" if high < 0 else "neither",
-    }
 
 
 def _spread(
@@ -148,7 +137,7 @@ def _lost(distances: Float64[np.ndarray, "m m"]) -> Bool[np.ndarray, " m"]:
 def _sentence(row: Row, members: int, level: float) -> str:
     err = f"Test error {row['error']:.1%}, control {row['control_error']:.1%}: "
     err += (
-        "no clear difference"
+        "they cannot be told apart"
         if row["happier"] == "neither"
         else f"the {row['happier']} family is the happier"
     )
@@ -174,7 +163,7 @@ def placed(population: Population) -> pd.DataFrame:
     DataFrame
         The rows of `Population.members` once for each tap, with ``tap``, ``x`` and ``y`` (classical
         scaling of the chordal distances of the whole population) and ``distance``; NaN where a network has
-        no representation.
+        no representation, and ``distance`` also where it is the last of its family.
     """
     tables = []
     for tap in population.study.taps or ():
@@ -185,7 +174,12 @@ def placed(population: Population) -> pd.DataFrame:
             inside = distances[np.ix_(here, here)]
             table.loc[here, ["x", "y"]] = ClassicalMDS(2, metric="precomputed").fit_transform(inside)
         table = table.reindex(columns=[*table.columns.drop(["x", "y"], errors="ignore"), "x", "y"])
-        table["distance"] = distance_to_centroid(distances, table["family"].to_numpy())
+        sizes = table[here].groupby("family")["member"].count().reindex(table["family"], fill_value=0)
+        counted = here & (sizes > 1).to_numpy()
+        table["distance"] = np.nan
+        if counted.any():
+            inside = distances[np.ix_(counted, counted)]
+            table.loc[counted, "distance"] = distance_to_centroid(inside, table["family"][counted].to_numpy())
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 

@@ -6,6 +6,7 @@ lists them, members ascending. Arrays read here have the same first axis.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,7 +22,7 @@ from akp_core.networks import swap
 from akp_core.probes import SPLITS, evaluated, standardise
 from akp_core.seeds import generator
 from akp_core.store import Store
-from akp_core.tree import CONTROL, Study, Tree
+from akp_core.tree import CONTROL, Segment, Study, Tree
 
 TRAINED, COLLAPSED, DIVERGED = "trained", "collapsed", "diverged"
 
@@ -30,9 +31,9 @@ TRAINED, COLLAPSED, DIVERGED = "trained", "collapsed", "diverged"
 class Population:
     """The networks of a study after training, read from the store on demand.
 
-    A network is *diverged* when its loss, logits or a tap ceased to be finite, and *collapsed* when the
-    representation at a tap is the same for every probe image. Neither has a place among representations:
-    both keep their row and their error, and enter no distance (`distances` gives NaN for them).
+    A network is *diverged* when its loss, logits or a tap ceased to be finite, and *collapsed* when its
+    representation at one of the taps is the same for every probe image. Both are lost: they keep their row
+    and their error, and enter no distance at any tap (`distances` gives NaN for them).
     """
 
     study: Study
@@ -175,7 +176,7 @@ class Population:
         """The probe images, standardised as the networks expect them."""
         return standardise(self.study.data, self.study.data.probe.images)
 
-    def _path(self, family: str, member: int):  # type: ignore[no-untyped-def]
+    def _path(self, family: str, member: int) -> Iterator[Segment]:
         return self.tree.path(self.tree.leaves[family, member])
 
     def _epoch(self, step: int) -> float:

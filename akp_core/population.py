@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from akp_core.cost import Cost, estimate
 from akp_core.datasets import Dataset
+from akp_core.errors import AkpError, expected
 from akp_core.family import train
 from akp_core.outcome import Population
 from akp_core.store import Store
@@ -95,6 +96,8 @@ def run(
     AkpError
         When the study cannot be laid out, or a stored file is damaged.
     """
+    if not isinstance(study, Study):
+        raise expected("a Study", repr(study), "Study(load('nuclei'), ...)")
     device = device or best_device()
     tree, shelf = grow(study, device), Store(store)
     missing = [key for key in tree.segments if key not in shelf]
@@ -154,10 +157,15 @@ def _read(data_file: Path) -> Dataset:
 
 
 def _lay_out(data: Dataset, shelf: Store) -> Path:
+    """Put the data where workers can read it; a damaged copy is replaced."""
     path = shelf.root / "data" / f"{data.fingerprint}.safetensors"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data.save(path)
+    try:
+        if path.exists() and Dataset.read(path).fingerprint == data.fingerprint:
+            return path
+    except AkpError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save(path)
     return path
 
 

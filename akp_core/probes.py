@@ -78,8 +78,8 @@ def look(model: nn.Module, eyes: Eyes) -> dict[str, Tensor]:
     dict of str to Tensor
         ``prediction/SPLIT`` (n,) int16, `NO_PREDICTION` where the logits are not finite;
         ``loss/SPLIT`` () float64, mean cross-entropy, infinite where the logits are not finite;
-        ``fingerprint/TAP`` (k,) float32, NaN throughout where the tap is constant or not finite, as such
-        a representation has no direction; ``finite`` () bool, whether every logit and tap is finite.
+        ``fingerprint/TAP`` (k,) float32, NaN throughout, at every tap, for a network that is lost:
+        constant at one of the taps, or not finite; ``finite`` () bool, whether every logit and tap is finite.
     """
     out: dict[str, Tensor] = {}
     finite = True
@@ -96,7 +96,17 @@ def look(model: nn.Module, eyes: Eyes) -> dict[str, Tensor]:
         finite = finite and bool(x.isfinite().all())
         out[f"fingerprint/{tap}"] = _fingerprint_or_nan(x)
     out["finite"] = torch.tensor(finite)
-    return out
+    return (
+        lost(out)
+        if any(bool(v.isnan().any()) for k, v in out.items() if k.startswith("fingerprint/"))
+        else out
+    )
+
+
+def lost(seen: dict[str, Tensor], *, diverged: bool = False) -> dict[str, Tensor]:
+    """What was seen of a network that has no place among representations: no fingerprint at any tap."""
+    blank = {k: torch.full_like(v, torch.nan) for k, v in seen.items() if k.startswith("fingerprint/")}
+    return seen | blank | ({"finite": torch.tensor(False)} if diverged else {})
 
 
 def _fingerprint_or_nan(x: Float[Tensor, "n p"]) -> Float[Tensor, " k"]:

@@ -53,9 +53,9 @@ class Recipe:
         palette.loss(self.loss)
         for name in ("epochs", "batch"):
             whole_number(name, getattr(self, name), 1)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+        if not (_number(self.learning_rate) and self.learning_rate > 0):
             raise expected("a learning rate above 0", repr(self.learning_rate))
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+        if not (_number(self.weight_decay) and self.weight_decay >= 0):
             raise expected("a weight decay of at least 0", repr(self.weight_decay))
 
     def steps_per_epoch(self, images: int) -> int:
@@ -69,3 +69,7 @@ class Recipe:
         if self.schedule == "constant":
             return self.learning_rate
         return self.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -56,14 +56,17 @@ class Store:
     def manifest(self, key: str) -> dict[str, Any]:
         """The specification, checksums, versions and cost of a segment."""
         try:
-            content: dict[str, Any] = json.loads((self._folder(key) / "manifest.json").read_text("utf8"))
+            content = json.loads((self._folder(key) / "manifest.json").read_text("utf8"))
+            whole = isinstance(content, dict) and {"stop", "sha256", "seconds"} <= content.keys()
         except FileNotFoundError:
             raise AkpError(
                 f"segment {key[:12]} is not in the store {self.root}; run the study first"
             ) from None
-        except json.JSONDecodeError:
-            raise self._set_aside(key, "manifest.json") from None
-        return content
+        except ValueError:
+            whole = False
+        if not whole:
+            raise self._set_aside(key, "manifest.json")
+        return dict(content)
 
     def state(self, key: str) -> State:
         """The members at the end of a segment."""
@@ -72,17 +75,6 @@ class Store:
     def record(self, key: str) -> Tensors:
         """What was seen on the way through a segment (`akp_core.family.train`)."""
         return self._read(key, "record.safetensors")
-
-    def verify(self, key: str) -> bool:
-        """Whether a segment is present and matches its checksums; a damaged one is set aside."""
-        if key not in self:
-            return False
-        try:
-            for name in ("state.safetensors", "record.safetensors"):
-                self._read(key, name)
-        except AkpError:
-            return False
-        return True
 
     def write(self, key: str, state: State, record: Tensors, manifest: dict[str, Any]) -> None:
         """Put a finished segment in, whole or not at all; one already there has the same bits and stays."""
@@ -98,6 +90,8 @@ class Store:
                 _write_through(scratch / name, content)
             home = self._folder(key)
             home.parent.mkdir(parents=True, exist_ok=True)
+            if home.exists() and key not in self:
+                self._set_aside(key, "manifest.json")
             try:
                 scratch.rename(home)
             except OSError:

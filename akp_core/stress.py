@@ -70,6 +70,8 @@ class Stress:
             palette.loss(str(self.to))
         if self.slots is not None and self.kind != "activation":
             raise AkpError(f"slots are for an activation swap, got kind {self.kind!r}; leave slots out")
+        if isinstance(self.slots, str):
+            raise expected("slots to be a list of slot names", repr(self.slots))
         if self.slots is not None:
             object.__setattr__(self, "slots", tuple(self.slots))
         for name, value in (("onset", self.onset), ("end", self.end)):

@@ -9,7 +9,7 @@ determines its bits, its parent's key included.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -69,14 +69,28 @@ class Study:
     def __post_init__(self) -> None:
         if not isinstance(self.data, Dataset):
             raise expected("data from akp_core.datasets.load", type(self.data).__name__)
+        for name, kind in (("network", Network), ("recipe", Recipe)):
+            if not isinstance(getattr(self, name), kind):
+                raise expected(f"{name} to be a {kind.__name__}", repr(getattr(self, name)))
         whole_number("members", self.members, 1)
         whole_number("seed", self.seed, 0)
+        lists = {"stresses": "Stress objects", "onsets": "shares of training", "taps": "tap names"}
+        for name, what in lists.items():
+            given = getattr(self, name)
+            allowed = isinstance(given, Sequence) or (name == "taps" and given is None)
+            if isinstance(given, str) or not allowed:
+                raise expected(f"{name} to be a list of {what}", repr(given))
         object.__setattr__(self, "stresses", tuple(self.stresses))
         object.__setattr__(self, "onsets", tuple(self.onsets))
         object.__setattr__(self, "taps", tuple(self.network.taps if self.taps is None else self.taps))
-        for tap in self.taps or ():
+        if not self.taps or len(set(self.taps)) < len(self.taps):
+            raise expected("taps to name at least one place, each once", repr(self.taps))
+        for tap in self.taps:
             if tap not in self.network.taps:
                 raise unknown_name("tap", tap, self.network.taps)
+        for stress in self.stresses:
+            if not isinstance(stress, Stress):
+                raise expected("stresses to be a list of Stress objects", f"{stress!r} in it")
         for onset in self.onsets:
             if isinstance(onset, bool) or not isinstance(onset, int | float) or not 0 <= onset < 1:
                 raise expected("each onset as a share of training, at least 0 and below 1", repr(onset))
@@ -84,12 +98,8 @@ class Study:
                 raise AkpError(
                     f"onset {onset} rounds to the end of training ({self.steps} steps); choose an earlier one"
                 )
-        names = [family.name for family in self.families]
-        for name in names:
-            if names.count(name) > 1:
-                raise AkpError(
-                    f"the family {name!r} is asked for twice; give each stress and each onset once"
-                )
+        _each_once([step_of(onset, self.steps) for onset in self.onsets], [percent(o) for o in self.onsets])
+        _each_once([family.name for family in self.families], [family.name for family in self.families])
 
     @property
     def steps(self) -> int:
@@ -105,6 +115,14 @@ class Study:
     def member_seed(self, member: int) -> int:
         """The seed of a member, the same in all families and however many members there are."""
         return derive(self.seed, "member", member)
+
+
+def _each_once(things: Sequence[object], names: Sequence[str]) -> None:
+    for k, thing in enumerate(things):
+        if thing in things[:k]:
+            first = names[things.index(thing)]
+            also = "" if names[k] == first else f" (as {first!r} too, which rounds to the same step)"
+            raise AkpError(f"{names[k]!r} is asked for twice{also}; give each stress and each onset once")
 
 
 @dataclass(frozen=True)

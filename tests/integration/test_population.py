@@ -15,9 +15,10 @@ import torch
 from loky import ProcessPoolExecutor
 
 from akp_core import palette
-from akp_core.datasets import load
+from akp_core.datasets import Dataset, load
 from akp_core.errors import AkpError
 from akp_core.family import order, train
+from akp_core.judgement import judge, placed
 from akp_core.networks import Network
 from akp_core.population import Study, cost, run
 from akp_core.probes import standardise
@@ -237,6 +238,59 @@ def test_diverged_and_collapsed_members_are_counted_and_enter_no_distance(tmp_pa
     assert distances[~torch.eye(len(distances), dtype=torch.bool)].isnan().all()
 
 
+@pytest.mark.parametrize(
+    ("stress", "recipe"),
+    [
+        (Stress("loss", "squared_error"), Recipe(epochs=2, batch=128, learning_rate=3e6)),
+        (Stress("activation", "square"), Recipe(epochs=2, batch=128, optimizer="sgd", learning_rate=30.0)),
+    ],
+)
+def test_a_lost_network_is_lost_at_every_tap_and_said_so(
+    tmp_path: Path, stress: Stress, recipe: Recipe
+) -> None:
+    """A loss may end in infinity while weights and taps stay finite; that network diverged all the same."""
+    s = study(stresses=(stress,), members=4, recipe=recipe)
+    population = run(s, store=tmp_path, progress=False)
+    name = s.families[1].name
+    status = population.members.set_index("family").loc[name, "status"]
+    assert (status != "trained").all()
+    for tap in s.taps:
+        assert population.fingerprints(tap)[4:].isnan().all(), tap
+    for member in range(4):
+        state = population.store.state(population.tree.leaves[name, member]).tensors
+        assert (int(state["diverged"][0]) >= 0) == (status.iloc[member] == "diverged")
+    cells = judge(population, permutations=99)
+    assert set(cells["verdict"]) == {"not testable"}
+    assert (cells["lost"] >= 4).all()
+    assert placed(population)["distance"].isna().sum() >= 4 * len(s.taps)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"[1]", None])
+def test_a_damaged_manifest_heals_on_the_next_run(tmp_path: Path, content: bytes | None) -> None:
+    s = study(stresses=(), members=1)
+    first = run(s, store=tmp_path, progress=False)
+    good, key = bits(first, "control"), first.tree.leaves["control", 0]
+    manifest = next(tmp_path.glob(f"segments/*/{key}/manifest.json"))
+    if content is None:
+        manifest.unlink()
+    else:
+        manifest.write_bytes(content)
+        with pytest.raises(
+            AkpError, match=f"manifest.json of segment {key[:12]} is damaged; it was set aside"
+        ):
+            first.store.state(key)
+    assert same(bits(run(s, store=tmp_path, progress=False), "control"), good)
+
+
+def test_a_damaged_copy_of_the_data_is_replaced(tmp_path: Path) -> None:
+    s = study(stresses=(), members=1)
+    copy = tmp_path / "data" / f"{s.data.fingerprint}.safetensors"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"not a data set")
+    run(s, store=tmp_path, progress=False)
+    assert Dataset.read(copy).fingerprint == s.data.fingerprint
+
+
 def test_predictions_and_errors_are_those_of_the_rebuilt_network(finished) -> None:
     model = finished.network("tanh @ 55%", 1)
     test = finished.study.data.test
@@ -269,8 +323,28 @@ def test_tables_have_one_row_a_network_and_no_gaps(finished) -> None:
         (lambda: study(members=0), "expected members as a whole number of at least 1, got 0"),
         (lambda: study(onsets=(1.2,)), "expected each onset as a share of training.*got 1.2"),
         (lambda: study(onsets=(0.999,)), "onset 0.999 rounds to the end of training"),
-        (lambda: study(stresses=(TANH, TANH)), "'tanh @ 50%' is asked for twice"),
+        (lambda: study(stresses=(TANH, TANH)), "'tanh @ 50%' is asked for twice; give each stress"),
         (lambda: study(taps=("featurs",)), "unknown tap 'featurs': did you mean 'features'"),
+        (
+            lambda: study(onsets=(0.5, 0.5001)),
+            r"'50.01%' is asked for twice \(as '50%' too, which rounds to the same",
+        ),
+        (lambda: study(onsets=0.25), "expected onsets to be a list of shares of training, got 0.25"),
+        (lambda: study(taps="features"), "expected taps to be a list of tap names, got 'features'"),
+        (lambda: study(taps=("features", "features")), "expected taps to name at least one place, each once"),
+        (
+            lambda: study(stresses=("tanh",)),
+            "expected stresses to be a list of Stress objects, got 'tanh' in it",
+        ),
+        (lambda: study(network="cnn"), "expected network to be a Network, got 'cnn'"),
+        (lambda: study(recipe=None), "expected recipe to be a Recipe, got None"),
+        (lambda: run("study"), "expected a Study, got 'study'"),
+        (
+            lambda: Stress("activation", "tanh", slots="block1.slot"),
+            "expected slots to be a list of slot names",
+        ),
+        (lambda: Recipe(learning_rate="fast"), "expected a learning rate above 0, got 'fast'"),
+        (lambda: Recipe(learning_rate=True), "expected a learning rate above 0, got True"),
         (lambda: study(data="digits"), "expected data from akp_core.datasets.load, got str"),
         (lambda: study(recipe=Recipe(batch=10**6)), "at least one batch of 1000000 training images"),
         (lambda: Recipe(optimizer="adm"), "unknown optimizer 'adm': did you mean 'adam'"),

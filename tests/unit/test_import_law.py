@@ -18,6 +18,7 @@ FLOORS = [
     {"outcome"},
     {"cost"},
     {"population"},
+    {"happiness"},
     {"judgement", "trend", "charts"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
