@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from akp_book.profiles import DEFAULT
-from akp_core.errors import AkpError
+from akp_core.errors import AkpError, expected
 
 
 class Friendly(click.Group):
@@ -117,7 +117,10 @@ def readme(out: Path | None) -> None:
 
 
 def _folder(root: Path, out: Path | None) -> Path:
-    return (root / "_build") if out is None else out.resolve()
+    folder = (root / "_build") if out is None else out.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise expected("a folder to build in", f"the file {folder}", "give --out another name")
+    return folder
 
 
 if __name__ == "__main__":

@@ -103,14 +103,19 @@ class Parameter:
         Raises
         ------
         AkpError
-            If the value is of another type, out of range, or not one of the choices.
+            If the value is of another type, out of range, not one of the choices, or a list with a
+            repeated item.
         """
         if not self.is_list:
             return self._check_item(value)
         if not isinstance(value, list | tuple):
             example = f"write -p {self.name}='[{show(value)}]'"
             raise expected(f"a list for parameter {self.name!r}", show(value), example)
-        return [self._check_item(item) for item in value]
+        items = [self._check_item(item) for item in value]
+        twice = [item for k, item in enumerate(items) if item in items[:k]]
+        if twice:
+            raise expected(f"each item of parameter {self.name!r} once", f"{show(twice[0])} twice")
+        return items
 
     def _check_item(self, value: object) -> Value:
         kind = self.item

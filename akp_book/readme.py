@@ -36,7 +36,7 @@ def table(cells: pd.DataFrame, record: dict[str, Any]) -> str:
     control = here["control_error"].iloc[0]
     lines = [
         f"| stress @ onset | test error (control {control:.1%}) "
-        "| spread, stressed / control (95 %) | p | verdict |",
+        "| dispersion, stressed / control (interval) | p | verdict |",
         "|---|---|---|---|---|",
     ]
     for row in here.itertuples():
@@ -51,7 +51,7 @@ def table(cells: pd.DataFrame, record: dict[str, Any]) -> str:
         "",
         f"{total} networks, {members} a family, at the input of the read-out; whole book {minutes:.1f} min "
         f"on {machine['cores']} cores ({machine['device']}), torch {versions['torch']}. *no prediction*: "
-        "the two families err alike.",
+        "the errors of the two families cannot be told apart.",
     ]
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from akp_core.errors import AkpError
+from akp_core.stress import percent
 from akp_core.tree import CONTROL
 
 ROLES = (CONTROL, "stressed")
@@ -30,6 +31,12 @@ def _needs(table: pd.DataFrame, columns: Sequence[str]) -> None:
 
 def _rounded(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     return table.round({name: digits for name in table.columns if table[name].dtype.kind == "f"})
+
+
+def _top(values: pd.Series) -> float:
+    """Where an axis from zero ends; 1 where there is nothing to draw."""
+    highest = float(values.max())
+    return 1.05 * highest if highest > 0 else 1.0
 
 
 def histories(
@@ -192,7 +199,7 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
     stress = alt.param(
         name="stress", value=stresses[0], bind=alt.binding_select(options=stresses, name="Stress ")
     )
-    labels = [f"{o:.0%} of training" for o in onsets]
+    labels = [f"{percent(o)} of training" for o in onsets]
     onset = alt.param(
         name="onset",
         value=onsets[0],
@@ -210,16 +217,20 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
         scale=alt.Scale(domain=list(ROLES)),
         legend=alt.Legend(orient="top", symbolSize=120),
     )
+    drawn = networks[columns].copy()
+    furthest = drawn[["x", "y"]].abs().max(axis=1).groupby(drawn["tap"]).transform("max")
+    drawn[["x", "y"]] = drawn[["x", "y"]].div(furthest.where(furthest > 0), axis=0)
     base = (
-        alt.Chart(_rounded(networks[columns], 3))
+        alt.Chart(_rounded(drawn, 3))
         .transform_filter(chosen)
         .transform_calculate(role=f"datum.stress == '{CONTROL}' ? '{ROLES[0]}' : '{ROLES[1]}'")
     )
     tip = ["role:N", "member:Q", "test_error:Q", "distance:Q"]
     plain = alt.Axis(ticks=False, labels=False, grid=False)
+    square = alt.Scale(domain=[-1.08, 1.08])  # one length on both axes and for all choices at a tap
     place = {
-        "x": alt.X("x:Q", title="first principal coordinate", axis=plain),
-        "y": alt.Y("y:Q", title="second principal coordinate", axis=plain),
+        "x": alt.X("x:Q", title="first principal coordinate", axis=plain, scale=square),
+        "y": alt.Y("y:Q", title="second principal coordinate", axis=plain, scale=square),
     }
     twins = base.mark_line(color="gray", opacity=0.35, strokeWidth=1).encode(**place, detail="member:N")
     shape = alt.Shape(
@@ -250,8 +261,8 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
         .encode(text="lines:N", x=alt.value(0), y=alt.value(0))
         .properties(width=560, height=56, view=alt.ViewConfig(strokeWidth=0))
     )
-    far = strip("distance", "Distance to centroid", float(np.nanmax(networks["distance"])) * 1.05)
-    wrong = strip("test_error", "Test error", float(np.nanmax(networks["test_error"])) * 1.05)
+    far = strip("distance", "Distance to centroid", _top(networks["distance"]))
+    wrong = strip("test_error", "Test error", _top(networks["test_error"]))
     picture = alt.hconcat(map_, far, wrong, spacing=20)
     return (
         alt.vconcat(words, picture, spacing=8)

@@ -18,6 +18,7 @@ from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
 from akp_core.errors import expected
 from akp_core.happiness import errors
 from akp_core.outcome import COLLAPSED, DIVERGED, TRAINED, Population
+from akp_core.similarity import disagreement_bound, prediction_disagreement
 
 Row = dict[str, float | str | int]
 NO_PREDICTION, NOT_TESTABLE = "no prediction", "not testable"
@@ -188,3 +189,27 @@ def survivors(population: Population) -> pd.DataFrame:
     """Count, family by family, the networks that trained, collapsed and diverged."""
     counts = population.members.groupby("family", sort=False)["status"].value_counts().unstack(fill_value=0)
     return counts.reindex(columns=[TRAINED, COLLAPSED, DIVERGED], fill_value=0).rename_axis(columns=None)
+
+
+def beside(population: Population) -> pd.DataFrame:
+    """Tabulate, family by family, what a dispersion must be read beside.
+
+    Returns
+    -------
+    DataFrame
+        Mean train and test error and their gap; the mean share of test images on which two networks of the
+        family disagree, and the mean of the most that their errors allow (`disagreement_bound`). All in
+        [0, 1]; pairs share members, so these means describe and test nothing.
+    """
+    s = population.study
+    predicted, table = population.predictions("test").numpy(), population.members
+    pairs = np.triu_indices(s.members, 1)
+    rows = []
+    for k, family in enumerate(s.families):
+        own = slice(k * s.members, (k + 1) * s.members)
+        apart = prediction_disagreement(predicted[own])[pairs]
+        bound = disagreement_bound(table["test_error"].to_numpy()[own])[pairs]
+        means = table[["train_error", "test_error", "gap"]].iloc[own].mean().tolist()
+        rows.append((family.name, *means, *(v.mean() if len(v) else np.nan for v in (apart, bound))))
+    columns = ["family", "train error", "test error", "gap", "disagreement", "at most"]
+    return pd.DataFrame(rows, columns=columns)

@@ -50,7 +50,7 @@ class Network:
         ``cnn``: blocks of 3 x 3 convolution, slot and 2 x 2 max-pooling, the width doubling from block
         to block, then a spatial mean and a linear read-out. ``mlp``: linear layers with slots.
     width : int
-        Channels of the first block (cnn), or units of each layer (mlp).
+        Channels of the first block (cnn, 16 unless given), or units of each layer (mlp, 128).
     depth : int
         Number of blocks or hidden layers; each has one slot, ``block1.slot``, ``block2.slot``, ...
     activation : str
@@ -63,7 +63,7 @@ class Network:
     """
 
     kind: str = "cnn"
-    width: int = 16
+    width: int = 0
     depth: int = 3
     activation: str = "relu"
 
@@ -71,6 +71,8 @@ class Network:
         if self.kind not in _BUILDERS:
             raise unknown_name("network", self.kind, _BUILDERS)
         palette.activation(self.activation)
+        if self.width == 0 and not isinstance(self.width, bool):
+            object.__setattr__(self, "width", _WIDTHS[self.kind])
         for field in ("width", "depth"):
             whole_number(field, getattr(self, field), 1)
 
@@ -153,6 +155,7 @@ def _mlp(spec: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequent
     return net
 
 
+_WIDTHS = {"cnn": 16, "mlp": 128}
 _BUILDERS: dict[str, Callable[[Network, tuple[int, int, int], int], nn.Sequential]] = {
     "cnn": _cnn,
     "mlp": _mlp,

@@ -172,6 +172,11 @@ class Population:
         return model.eval()
 
     @property
+    def seconds(self) -> float:
+        """Process-seconds that training the whole study took when each of its segments was first trained."""
+        return sum(float(self.store.manifest(key)["seconds"]) for key in self.tree.segments)
+
+    @property
     def probe_images(self) -> Tensor:
         """The probe images, standardised as the networks expect them."""
         return standardise(self.study.data, self.study.data.probe.images)

@@ -8,6 +8,7 @@ training is a *press*, one that is undone before is a *pulse* (words of disturba
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -95,6 +96,11 @@ class Stress:
         """The same stress with another onset; a pulse keeps its length (cut off at the end of training)."""
         end = 1.0 if self.end == 1 else min(1.0, round(onset + self.end - self.onset, 9))
         return replace(self, onset=onset, end=end)
+
+
+def swaps(activations: Sequence[str] = (), losses: Sequence[str] = ()) -> tuple[Stress, ...]:
+    """One stress for each named activation, in every slot, and one for each named loss."""
+    return (*(Stress("activation", name) for name in activations), *(Stress("loss", name) for name in losses))
 
 
 _EXAMPLES = {"activation": "tanh", "loss": "hinge"}

@@ -16,10 +16,9 @@ from jaxtyping import Float64
 from scipy import stats
 
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
-from akp_core.errors import expected
 
 LEAST_STRESSES = 4
-Verdict = Literal["AKP", "none", "anti-AKP"]
+Verdict = Literal["AKP", "none", "anti-AKP", "not testable"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Trend:
         Two-sided, stresses permuted.
     stresses : int
         How many, the control included.
-    verdict : {"AKP", "none", "anti-AKP"}
+    verdict : {"AKP", "none", "anti-AKP", "not testable"}
+        Not testable, with NaN for the rest, where fewer than four stresses can be counted.
     """
 
     tap: str
@@ -63,11 +63,6 @@ def trend(
     tap : str
     level, permutations, seed
         As for `akp_core.judgement.judge`.
-
-    Raises
-    ------
-    AkpError
-        When fewer than four stresses, the control included, can be counted.
     """
     kept = networks[(networks["tap"] == tap) & networks["distance"].notna()]
     squares = kept.assign(square=kept["distance"] ** 2).groupby(["stress", "family"])
@@ -75,8 +70,7 @@ def trend(
     stresses = families.groupby("stress").mean()
     count = len(stresses)
     if count < LEAST_STRESSES:
-        need = f"at least {LEAST_STRESSES} stresses, the control included, with {LEAST_MEMBERS} members left"
-        raise expected(f"{need} at {tap!r}", count)
+        return Trend(tap, np.nan, (np.nan, np.nan), np.nan, count, "not testable")
     error, spread = stresses["test_error"].to_numpy(), stresses["square"].to_numpy()
     test = stats.permutation_test(
         (error,),

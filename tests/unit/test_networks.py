@@ -111,7 +111,7 @@ def test_a_tap_called_twice_in_a_pass_is_refused() -> None:
     [
         (lambda: Network("ccn"), r"unknown network 'ccn': did you mean 'cnn'\? valid: cnn, mlp"),
         (lambda: Network(activation="rellu"), "unknown activation 'rellu': did you mean 'relu'"),
-        (lambda: Network(width=0), "expected width as a whole number of at least 1, got 0"),
+        (lambda: Network(width=-1), "expected width as a whole number of at least 1, got -1"),
         (lambda: Network(depth=2.5), "expected depth as a whole number of at least 1, got 2.5"),
         (lambda: Network().build((1, 4, 4), 2, torch.Generator()), "at least 8 pixels, got 4 x 4"),
         (

@@ -6,7 +6,7 @@ import pytest
 
 from akp_core.errors import AkpError
 from akp_core.networks import Network
-from akp_core.stress import Phase, Stress, phases, step_of, unstressed
+from akp_core.stress import Phase, Stress, phases, step_of, swaps, unstressed
 
 NET = Network(depth=2)
 RELU = (("block1.slot", "relu"), ("block2.slot", "relu"))
@@ -49,6 +49,10 @@ def test_a_stress_is_frozen_and_compares_by_value() -> None:
     assert Stress("activation", "tanh") == Stress("activation", "tanh")
     with pytest.raises(dataclasses.FrozenInstanceError):
         Stress().onset = 0.5  # type: ignore[misc]
+
+
+def test_swaps_makes_one_stress_for_each_name() -> None:
+    assert swaps(["tanh"], ["hinge"]) == (Stress("activation", "tanh"), Stress("loss", "hinge"))
 
 
 def test_moving_a_pulse_keeps_its_length() -> None:
