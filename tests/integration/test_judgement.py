@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from akp_core.datasets import load
-from akp_core.judgement import NO_PREDICTION, NOT_TESTABLE, _spread, judge, placed, survivors
+from akp_core.errors import AkpError
+from akp_core.judgement import NO_PREDICTION, NOT_TESTABLE, _spread, beside, judge, placed, survivors
 from akp_core.networks import Network
 from akp_core.population import Study, run
 from akp_core.recipe import Recipe
@@ -74,6 +75,26 @@ def test_every_network_is_placed_once_a_tap_and_its_distance_is_to_its_own_centr
     away = np.linalg.norm(own - own.mean(axis=0), axis=1) * np.sqrt(MEMBERS / (MEMBERS - 1))
     here = networks[(networks["tap"] == "features") & (networks["family"] == "square @ 50%")]
     np.testing.assert_allclose(here["distance"], away, rtol=1e-4)
+
+
+def test_what_stands_beside_a_dispersion_keeps_its_bound(population) -> None:
+    table = beside(population).set_index("family")
+    assert list(table.index) == [f.name for f in population.study.families]
+    assert (table["disagreement"] <= table["at most"] + 1e-12).all()
+    predicted = population.predictions("test").numpy()[:MEMBERS]
+    pairs = [(predicted[i] != predicted[j]).mean() for i in range(MEMBERS) for j in range(i)]
+    assert table.loc["control", "disagreement"] == pytest.approx(np.mean(pairs))
+    assert np.allclose(table["gap"], table["test error"] - table["train error"])
+
+
+def test_a_study_without_stress_has_nothing_to_judge(tmp_path: Path) -> None:
+    bare = Study(
+        load("digits"), members=1, network=Network(width=4, depth=2), recipe=Recipe(epochs=1, batch=128)
+    )
+    with pytest.raises(
+        AkpError, match="expected a study with at least one stress to judge, got only the control"
+    ):
+        judge(run(bare, store=tmp_path, progress=False))
 
 
 def test_survivors_counts_everyone(population) -> None:

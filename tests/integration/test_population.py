@@ -17,7 +17,7 @@ from loky import ProcessPoolExecutor
 from akp_core import palette
 from akp_core.datasets import Dataset, load
 from akp_core.errors import AkpError
-from akp_core.family import order, train
+from akp_core.family import ENGINE, order, train
 from akp_core.judgement import judge, placed
 from akp_core.networks import Network
 from akp_core.population import Study, cost, run
@@ -405,3 +405,14 @@ def test_whatever_determines_a_segment_is_in_its_key() -> None:
     assert len({leaf, *keys}) == len(others) + 1
     assert grow(base, torch.device("cuda")).leaves["tanh @ 50%", 0] != leaf
     assert grow(study(members=3), CPU).leaves["tanh @ 50%", 0] == leaf
+
+
+def test_the_engine_gives_what_its_number_promises() -> None:
+    """If this fails on purpose, raise `akp_core.family.ENGINE` with it, or stores mix old bits with new."""
+    s = study()
+    whole = unstressed(s.network, s.recipe.loss, 0, s.steps)
+    _, record = train(
+        s.network, s.recipe, s.data, [7], whole, taps=s.taps, probe_steps=(s.steps,), device=CPU
+    )
+    assert ENGINE == "2"
+    assert float(record["probe/loss/test"][0, -1]) == pytest.approx(2.67902, rel=1e-3)

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nbformat
+import pandas as pd
 import pytest
 
 import akp_core
-from akp_book import cli, pages, profiles, record
+from akp_book import cli, page, pages, profiles, readme, record
 from akp_book.build import _edition_name
 from akp_book.declarations import declared
 from akp_book.execute import execute
@@ -328,6 +330,7 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
         (["book", "-p", "sed=1"], 1, "unknown parameter 'sed': did you mean 'seed'? valid: seed, share"),
         (["book", "--profile", "clasroom"], 1, "unknown profile 'clasroom': did you mean 'classroom'?"),
         (["book", "--ou", "x"], 2, "No such option"),
+        (["book", "--out", "runs.txt"], 1, "expected a folder to build in, got the file"),
     ],
 )
 def test_bad_request_is_one_line(
@@ -348,6 +351,41 @@ def test_bad_request_is_one_line(
     assert len(told.strip().splitlines()) == 1
     assert told.startswith("akp: ")
     assert book.state() == before
+
+
+def test_the_readme_takes_its_table_from_the_printed_page(tmp_path: Path) -> None:
+    cells = pd.DataFrame(
+        [("tanh @ 25%", t, 0.2, 0.1, 0.5, 0.25, 0.75, 0.01, "anti-AKP") for t in ("block1", "features")],
+        columns=["family", "tap", "error", "control_error", "ratio", "low", "high", "p_value", "verdict"],
+    )
+    build = tmp_path / "_build"
+    (build / "html").mkdir(parents=True)
+    source = build / "src" / f"{readme.PAGE}.ipynb"
+    source.parent.mkdir(parents=True)
+    shown = nbformat.v4.new_output(
+        "display_data", data={"text/html": page.download(cells, "verdicts.csv")._repr_html_()}
+    )
+    cell_ = nbformat.v4.new_code_cell("", outputs=[shown])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell_]), source)
+    entry = {"page": readme.PAGE, "parameters": {"members": {"value": 7}}, "seconds": 90.0}
+    run = {"pages": [entry], "versions": {"torch": "9"}, "machine": {"cores": 3, "device": "box"}}
+    (build / "html/run.json").write_text(json.dumps(run))
+    target = tmp_path / "README.md"
+    target.write_text(f"before\n{readme.BEGIN}\nstale words\n{readme.END}\nafter\n")
+    (tmp_path / "book").mkdir()
+    readme.write(tmp_path, build)
+    text = target.read_text()
+    assert "| tanh @ 25% | 20.0% | 0.50 (0.25 to 0.75) | 0.010 | anti-AKP |" in text
+    assert "14 networks, 7 a family" in text
+    assert "stale" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert (tmp_path / "book/figures/verdicts.svg").read_text().startswith("<svg")
+    target.write_text("no marks")
+    with pytest.raises(AkpError, match=r"expected the marks .* in README\.md"):
+        readme.write(tmp_path, build)
+    with pytest.raises(AkpError, match=r"expected a printed book in .*nowhere, found none; run"):
+        readme.write(tmp_path, tmp_path / "nowhere")
 
 
 def test_other_jupyter_book_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,6 +509,7 @@ def test_values_are_read_in_their_type() -> None:
         ("onsets", "0.3", "expected a list for parameter 'onsets', got 0.3; write -p onsets='[0.3]'"),
         ("onsets", "[0.3, 2]", "expected parameter 'onsets' each from 0 to 1, got 2"),
         ("onsets", "[a]", "expected a number for each item of parameter 'onsets', got 'a'"),
+        ("onsets", "[0.3, 0.3]", "expected each item of parameter 'onsets' once, got 0.3 twice"),
         ("widths", "[9]", "unknown value of parameter 'widths', 9"),
     ],
 )
