@@ -186,9 +186,11 @@ def placed(population: Population) -> pd.DataFrame:
 
 
 def survivors(population: Population) -> pd.DataFrame:
-    """Count, family by family, the networks that trained, collapsed and diverged."""
-    counts = population.members.groupby("family", sort=False)["status"].value_counts().unstack(fill_value=0)
-    return counts.reindex(columns=[TRAINED, COLLAPSED, DIVERGED], fill_value=0).rename_axis(columns=None)
+    """Count, family by family, the networks that trained, collapsed and diverged, and those of one answer."""
+    families = population.members.groupby("family", sort=False)
+    counts = families["status"].value_counts().unstack(fill_value=0)
+    counts = counts.reindex(columns=[TRAINED, COLLAPSED, DIVERGED], fill_value=0).rename_axis(columns=None)
+    return counts.assign(**{"one answer only": families["one_answer"].sum()})
 
 
 def beside(population: Population) -> pd.DataFrame:

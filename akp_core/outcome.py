@@ -49,6 +49,9 @@ class Population:
     def members(self) -> pd.DataFrame:
         """One row a network: family, stress, onset, member, status, errors, losses and seconds.
 
+        ``one_answer`` marks a network that gives every test image the same answer: it has learnt no
+        distinction, but it has a representation and is not lost.
+
         Errors are shares in [0, 1] of wrong predictions; ``gap`` is test minus train error. A diverged
         network's prediction counts as wrong.
         """
@@ -73,6 +76,7 @@ class Population:
                         "status": self._status(family.name, member),
                         **errors,
                         "gap": errors["test_error"] - errors["train_error"],
+                        "one_answer": bool(np.ptp(record["probe/prediction/test"][0, -1].numpy()) == 0),
                         "test_loss": float(record["probe/loss/test"][0, -1]),
                         "seconds": sum(
                             self.store.manifest(s.key)["seconds"] for s in self._path(family.name, member)

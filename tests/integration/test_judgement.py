@@ -99,7 +99,9 @@ def test_a_study_without_stress_has_nothing_to_judge(tmp_path: Path) -> None:
 
 def test_survivors_counts_everyone(population) -> None:
     counts = survivors(population)
-    assert (counts.sum(axis=1) == MEMBERS).all()
+    assert (counts[["trained", "collapsed", "diverged"]].sum(axis=1) == MEMBERS).all()
+    single = [len(np.unique(p)) == 1 for p in population.predictions("test").numpy()]
+    assert counts["one answer only"].sum() == sum(single)
     assert list(counts.index) == [f.name for f in population.study.families]
 
 

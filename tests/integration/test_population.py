@@ -229,6 +229,7 @@ def test_diverged_and_collapsed_members_are_counted_and_enter_no_distance(tmp_pa
     assert set(table.loc["square @ 0%", "status"]) == {"diverged"}
     assert set(table.loc["control", "status"]) <= {"collapsed", "diverged"}
     assert (table.loc["square @ 0%", "test_error"] == 1).all()
+    assert table.loc["square @ 0%", "one_answer"].all()
     state = population.store.state(population.tree.leaves["square @ 0%", 0]).tensors
     assert 0 <= int(state["diverged"][0]) < wild.recipe.steps_per_epoch(len(wild.data.train)), (
         "it went on after the loss was lost"
