@@ -14,7 +14,6 @@ import tokenize
 from akp_book.parameters import TYPES, Parameter, Value
 from akp_core.errors import AkpError, expected, unknown_name
 
-SHAPE = "'name: TYPE = VALUE  # meaning; constraint'"
 FORMS = "'from A to B', 'at least A', 'at most B' or 'one of a, b, c' (for a list, 'each ...')"
 
 

@@ -193,7 +193,7 @@ def train(
     """
     with one_thread(flush_denormals=True):
         members = [Trainer(network, recipe, data, seed, device) for seed in seeds]
-        begin, record = (resume or (parent or State(0, {}), {}))[0:2]
+        begin, record = resume or (parent or State(0, {}), {})
         if begin.tensors:
             for i, member in enumerate(members):
                 member.restore({k: v[i] for k, v in begin.tensors.items()})

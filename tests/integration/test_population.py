@@ -17,11 +17,11 @@ from loky import ProcessPoolExecutor
 from akp_core import palette
 from akp_core.datasets import Dataset, load
 from akp_core.errors import AkpError
-from akp_core.family import ENGINE, order, train
+from akp_core.family import ENGINE, Trainer, _seen, order, train
 from akp_core.judgement import judge, placed
 from akp_core.networks import Network
 from akp_core.population import Study, cost, run
-from akp_core.probes import standardise
+from akp_core.probes import Eyes, standardise
 from akp_core.recipe import Recipe
 from akp_core.store import Store
 from akp_core.stress import Stress, phases, step_of, unstressed
@@ -264,6 +264,20 @@ def test_a_lost_network_is_lost_at_every_tap_and_said_so(
     assert set(cells["verdict"]) == {"not testable"}
     assert (cells["lost"] >= 4).all()
     assert placed(population)["distance"].isna().sum() >= 4 * len(s.taps)
+
+
+def test_a_network_whose_loss_was_lost_is_lost_though_all_that_is_left_of_it_is_finite() -> None:
+    s = study()
+    member = Trainer(s.network, s.recipe, s.data, 7, CPU)
+    eyes = Eyes.of(s.data, s.taps, CPU)
+    sound = _seen(member, eyes, 5)
+    assert bool(sound["finite"])
+    member.diverged = 3
+    seen = _seen(member, eyes, 5)
+    assert not bool(seen["finite"])
+    assert all(bool(seen[f"fingerprint/{tap}"].isnan().all()) for tap in s.taps)
+    assert torch.equal(seen["prediction/test"], sound["prediction/test"]), "its answers still count"
+    assert member.diverged == 3, "the step at which it was lost stays"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"[1]", None])
