@@ -4,33 +4,32 @@ A hot-swap is only interpretable when the two functions are known: a bounded act
 up, an even one erases the sign of its input, a loss that is not proper moves the target itself. So
 each entry declares its properties beside its function, tests hold the declarations to the functions,
 and the book prints the same table. A new entry is one ``register_*`` call.
+
+A swap of dose below 1 puts in a *mixture*, the weighted mean of two functions. Every function here runs
+over a member axis (``torch.func.vmap``) and inside a captured CUDA graph: it reads no value on the host.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from akp_core.errors import AkpError, unknown_name
+from akp_core.errors import AkpError, expected, unknown_name
+from akp_core.identity import identity_of
 
 Elementwise = Callable[[Tensor], Tensor]
 PerExample = Callable[[Tensor, Tensor], Tensor]
-
-
-def _identity_of(function: Callable[..., Tensor]) -> str:
-    """Name a function by what it does: its source where there is one, else its qualified name."""
-    try:
-        text = inspect.getsource(function)
-    except (OSError, TypeError):
-        text = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+Mixture = tuple[tuple[str, float], ...]
+"""Names and weights, the weights in (0, 1] and of sum 1; one name alone has weight 1."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ class Activation:
     monotone: bool
     formula: str
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of the function itself, so that a stored result never outlives a changed function."""
-        return _identity_of(self.function)
+        return identity_of(self.function)
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,13 @@ class Loss:
     proper: bool
     formula: str
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of the function itself, so that a stored result never outlives a changed function."""
-        return _identity_of(self.function)
+        return identity_of(self.function)
 
+
+Entry = TypeVar("Entry", Activation, Loss)
 
 ACTIVATIONS: dict[str, Activation] = {}
 LOSSES: dict[str, Loss] = {}
@@ -123,10 +124,112 @@ def loss(name: str) -> Loss:
     return LOSSES[name]
 
 
+@dataclass(frozen=True)
+class _Mixed:
+    """The weighted mean of functions that take the same inputs."""
+
+    parts: tuple[tuple[Activation | Loss, float], ...]
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """``sum_k weight_k function_k(inputs)``, the first part first."""
+        return reduce(operator.add, (weight * entry.function(*inputs) for entry, weight in self.parts))
+
+    def __repr__(self) -> str:
+        """Name the functions by what they do, so that a mixture has an identity of its own."""
+        return " + ".join(f"{weight!r} {entry.identity}" for entry, weight in self.parts)
+
+
+def mixed_activation(mixture: Mixture) -> Activation:
+    r"""Mix activations, :math:`f(x) = \sum_k w_k f_k(x)`.
+
+    Parameters
+    ----------
+    mixture : tuple of (name, weight) pairs
+        Weights in (0, 1] that sum to 1.
+
+    Returns
+    -------
+    Activation
+        Of one name alone, that very entry. A mixture counts as bounded, or monotone, where all its parts
+        are; it may be so without.
+
+    Raises
+    ------
+    AkpError
+        For an unknown name, a name that stands twice, or weights that are none.
+    """
+    parts = _checked(mixture, "activation", activation)
+    if len(parts) == 1:
+        return parts[0][0]
+    return Activation(
+        " + ".join(f"{weight:.6g} {entry.name}" for entry, weight in parts),
+        _Mixed(parts),
+        all(entry.bounded for entry, _ in parts),
+        all(entry.monotone for entry, _ in parts),
+        " + ".join(rf"{weight:.6g}\left({entry.formula}\right)" for entry, weight in parts),
+    )
+
+
+def mixed_loss(mixture: Mixture) -> PerExample:
+    r"""Mix losses, :math:`\ell(z, y) = \sum_k w_k \ell_k(z, y)`.
+
+    Parameters
+    ----------
+    mixture : tuple of (name, weight) pairs
+        Weights in (0, 1] that sum to 1.
+
+    Returns
+    -------
+    callable
+        ``(logits (b, classes) float, labels (b,) int64) -> (b,)`` float. Of one name alone, that very
+        function. A mixture of two proper losses need not be proper, where they read the output differently.
+
+    Raises
+    ------
+    AkpError
+        For an unknown name, a name that stands twice, or weights that are none.
+    """
+    parts = _checked(mixture, "loss", loss)
+    return parts[0][0].function if len(parts) == 1 else _Mixed(parts)
+
+
+def _checked(
+    mixture: Mixture, kind: str, entry_of: Callable[[str], Entry]
+) -> tuple[tuple[Entry, float], ...]:
+    try:
+        pairs = [(name, weight) for name, weight in mixture]
+    except (TypeError, ValueError):
+        pairs = []
+    if not pairs:
+        raise expected(f"a mixture of one {kind} or more as pairs of a name and a weight", repr(mixture))
+    entries = [entry_of(name) for name, _ in pairs]
+    names = [entry.name for entry in entries]
+    if len(set(names)) < len(names):
+        raise expected(f"each {kind} of a mixture once", ", ".join(names), "add up the weights of a name")
+    for name, weight in pairs:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1:
+            raise expected(f"the weight of {name!r} above 0 and at most 1", repr(weight))
+    total = math.fsum(weight for _, weight in pairs)
+    if abs(total - 1) > 1e-9:
+        raise expected("the weights of a mixture to sum to 1", f"{total:.6g}")
+    return tuple((entry, float(weight)) for entry, (_, weight) in zip(entries, pairs, strict=True))
+
+
+def _one_hot(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Bool[Tensor, "b c"]:
+    # torch's own one_hot and multi_margin_loss read values on the host or have no member axis
+    return labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+
+
 def squared_error(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
     r"""Mean over classes of the squared distance to the one-hot label, :math:`\frac1C\|z - e_y\|^2`."""
-    target = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    return (logits - target).square().mean(dim=1)
+    return (logits - _one_hot(logits, labels).to(logits.dtype)).square().mean(dim=1)
+
+
+def hinge(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    r"""Multi-class hinge :math:`\frac1C\sum_{c \ne y}\max(0, 1 - z_y + z_c)` (Weston and Watkins 1999)."""
+    label = _one_hot(logits, labels)
+    own = torch.where(label, logits, 0).sum(dim=1, keepdim=True)
+    return torch.where(label, 0, torch.relu(1 - own + logits)).mean(dim=1)
 
 
 def focal(logits: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
@@ -152,12 +255,7 @@ for _entry in (
 for _loss in (
     Loss("cross_entropy", lambda z, y: F.cross_entropy(z, y, reduction="none"), True, r"-\log p_y"),
     Loss("squared_error", squared_error, True, r"\tfrac1C \lVert z - e_y \rVert^2"),
-    Loss(
-        "hinge",
-        lambda z, y: F.multi_margin_loss(z, y, reduction="none"),
-        False,
-        r"\tfrac1C \sum_{c \ne y} \max(0, 1 - z_y + z_c)",
-    ),
+    Loss("hinge", hinge, False, r"\tfrac1C \sum_{c \ne y} \max(0, 1 - z_y + z_c)"),
     Loss("focal", focal, False, r"-(1 - p_y)^2 \log p_y"),
     Loss(
         "label_smoothing",
