@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from akp_book.cli_store import store
 from akp_book.profiles import DEFAULT
 from akp_core.errors import AkpError, expected
 
@@ -114,6 +115,9 @@ def readme(out: Path | None) -> None:
 
     root = pages.find_root()
     click.echo(f"wrote {write(root, _folder(root, out))}")
+
+
+main.add_command(store)
 
 
 def _folder(root: Path, out: Path | None) -> Path:
