@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from akp_core.errors import AkpError
 from akp_core.stress import percent
-from akp_core.tree import CONTROL
+from akp_core.study import CONTROL
 
 ROLES = (CONTROL, "stressed")
 VERDICTS = ("AKP", "anti-AKP", "none", "no prediction")

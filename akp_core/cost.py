@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
 import torch
 
-from akp_core.family import Trainer
-from akp_core.probes import standardise
+from akp_core import engines
+from akp_core.amounts import clock, quantity, size
+from akp_core.engines.resident import Resident
+from akp_core.schedule import TOGETHER
 from akp_core.store import Store
 from akp_core.stress import unstressed
+from akp_core.study import Study
 from akp_core.threads import one_thread
-from akp_core.tree import Study, Tree
+from akp_core.tree import Tree
+
+SAMPLE = 8  # steps timed; the first batches of the data are enough for them
 
 
 @dataclass(frozen=True)
@@ -24,13 +30,13 @@ class Cost:
     segments, stored : int
         Segments of the study, and how many of them are in the store already.
     steps : int
-        Training steps still to do.
-    seconds : float
-        Estimated time, from a few timed steps of one member divided over the workers.
+        Training steps still to do, over all members.
+    process_seconds : float
+        Estimated work of one process, from a few timed steps; NaN where the device is not in this machine.
     bytes : int
         Estimated size of what will be written.
-    workers : int
-        Processes that train at once.
+    workers : int or None
+        Processes that train at once; None where the executor does not say.
     forked : float
         Steps of the whole study over the steps of training each family from scratch.
     """
@@ -38,59 +44,72 @@ class Cost:
     segments: int
     stored: int
     steps: int
-    seconds: float
+    process_seconds: float
     bytes: int
-    workers: int
+    workers: int | None
     forked: float
 
+    @property
+    def seconds(self) -> float:
+        """Estimated time, with the work divided evenly over the workers; NaN where either is not known."""
+        return self.process_seconds / self.workers if self.workers else math.nan
+
     def __str__(self) -> str:
-        have = f"{self.segments} segments, {self.stored} in the store"
+        have = f"{quantity(self.segments, 'segment')}, {self.stored:,} in the store"
         if self.steps == 0:
             return f"{have}; nothing to train"
         return (
-            f"{have}; {self.steps:,} steps to train, about {_clock(self.seconds)} with {self.workers} "
-            f"process{'es' if self.workers > 1 else ''}, {self.bytes / 1e6:.0f} MB "
+            f"{have}; {self.steps:,} steps to train, {self._time()}, {size(self.bytes)} "
             f"(forking: {self.forked:.2f} of training each family from scratch)"
         )
 
+    def _time(self) -> str:
+        if math.isnan(self.process_seconds):
+            return "time not known, as the device is not in this machine"
+        if self.workers is None:
+            return f"about {clock(self.process_seconds)} of one worker"
+        return f"about {clock(self.seconds)} with {quantity(self.workers, 'worker')}"
 
-def _clock(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
-
-def estimate(study: Study, tree: Tree, shelf: Store, device: torch.device, workers: int) -> Cost:
-    """Price a tree: what is missing from the store, at the pace of a few timed steps of one member."""
+def estimate(
+    study: Study, tree: Tree, shelf: Store, device: torch.device, engine: str, workers: int | None
+) -> Cost:
+    """Price a tree: what is missing from the store, at the pace of a few timed steps of one block."""
     missing = [segment for key, segment in tree.segments.items() if key not in shelf]
-    steps = sum(segment.steps for segment in missing)
-    whole = sum(segment.steps for segment in tree.segments.values())
-    step_seconds, member_bytes = _sample(study, device) if missing else (0.0, 0)
+    step_seconds, member_bytes = _sample(study, device, engine) if missing else (0.0, 0)
     n = len(study.data.probe)
-    look_bytes = len(study.taps or ()) * n * (n - 1) * 2
+    look_bytes = len(study.taps or ()) * n * (n - 1) * 2 + 2 * sum(
+        len(part) for part in (study.data.test, study.data.test, study.data.validation)
+    )
     looks = sum(len(segment.probe_steps) for segment in missing)
+    steps = sum(segment.steps for segment in missing)
+    members = len({member for _, member in tree.leaves})
+    scratch = study.steps * members * len(study.families)
     return Cost(
         segments=len(tree.segments),
         stored=len(tree.segments) - len(missing),
         steps=steps,
-        seconds=steps * step_seconds / workers,
+        process_seconds=steps * step_seconds,
         bytes=len(missing) * member_bytes + looks * look_bytes,
         workers=workers,
-        forked=whole / (study.steps * study.members * len(study.families)),
+        forked=sum(segment.steps for segment in tree.segments.values()) / scratch if scratch else math.nan,
     )
 
 
-def _sample(study: Study, device: torch.device) -> tuple[float, int]:
-    """Time a few steps of one member; returns seconds a step and the bytes of its state."""
-    with one_thread(flush_denormals=True):
-        trainer = Trainer(study.network, study.recipe, study.data, study.member_seed(0), device)
-        trainer.enter(unstressed(study.network, study.recipe.loss, 0, study.steps))
-        count = min(8, study.steps)
-        few = study.data.train.images[: count * study.recipe.batch]
-        images = standardise(study.data, few).to(device)
-        labels = study.data.train.labels[: len(few)].to(device)
-        trainer.images = len(few)
-        trainer.advance(images, labels, 0, 1)
+def _sample(study: Study, device: torch.device, engine: str) -> tuple[float, int]:
+    """Time a few steps of a block; returns seconds a member's step and the bytes of a member's state."""
+    away = device.type == "cuda" and not torch.cuda.is_available()
+    here, how = (torch.device("cpu"), "loop") if away else (device, engine)
+    with one_thread(flush_denormals=True), engines.reproducible():
+        count = min(SAMPLE, study.steps)
+        data = Resident.of(study.data, here, first=count * study.recipe.batch)
+        calm = unstressed(study.network, study.recipe.loss, 0, study.steps)
+        seeds = [study.member_seed(m) for m in range(min(study.members, TOGETHER[how]))]
+        block = engines.block(how, study.network, study.recipe, data, seeds, calm)
+        block.enter(calm, reset=False)
+        block.advance(0, 1)
         begin = time.perf_counter()
-        trainer.advance(images, labels, 0, count)
-        seconds = (time.perf_counter() - begin) / count
-        size = sum(t.numel() * t.element_size() for t in trainer.dump().values())
-    return seconds, size
+        block.advance(0, count)
+        seconds = (time.perf_counter() - begin) / count / len(seeds)
+        state = sum(t.numel() * t.element_size() for t in block.dump().values()) // len(seeds)
+    return math.nan if away else seconds, state

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from akp_core.outcome import Population
-from akp_core.tree import CONTROL
+from akp_core.study import CONTROL
 
 RESAMPLES = 4999
 Happier = Literal["control", "stressed", "neither"]

@@ -22,7 +22,8 @@ from akp_core.networks import swap
 from akp_core.probes import SPLITS, evaluated, standardise
 from akp_core.seeds import generator
 from akp_core.store import Store
-from akp_core.tree import CONTROL, Segment, Study, Tree
+from akp_core.study import CONTROL, Study
+from akp_core.tree import Segment, Tree
 
 TRAINED, COLLAPSED, DIVERGED = "trained", "collapsed", "diverged"
 
@@ -59,7 +60,7 @@ class Population:
         rows = []
         for family in self.study.families:
             for member in range(self.study.members):
-                record = self._leaf_record(family.name, member)
+                record = self._last(family.name, member)
                 errors = {
                     f"{split}_error": float(
                         np.mean(record[f"probe/prediction/{split}"][0, -1].numpy() != labels[split])
@@ -95,8 +96,9 @@ class Population:
         rows = []
         for family, member in self.rows:
             for segment in self._path(family, member):
-                record = self._record(segment.key)
-                for k, step in enumerate(record["probe/step"].tolist()):
+                wanted = [f"probe/prediction/{split}" for split in SPLITS if segment.probe_steps]
+                record = self.store.record(segment.key, wanted)
+                for k, step in enumerate(segment.probe_steps):
                     row = {"family": family, "member": member, "step": step, "epoch": self._epoch(step)}
                     for split in SPLITS:
                         wrong = record[f"probe/prediction/{split}"][0, k].numpy() != labels[split]
@@ -110,10 +112,11 @@ class Population:
         rows = []
         for family, member in self.rows:
             for segment in self._path(family, member):
-                record = self._record(segment.key)
+                record = self.store.record(segment.key, ("curve/step", "curve/loss", "curve/accuracy"))
+                name = " + ".join(loss for loss, _ in segment.phase.loss)
                 for k, step in enumerate(record["curve/step"].tolist()):
                     loss, accuracy = (float(record[f"curve/{c}"][0, k]) for c in ("loss", "accuracy"))
-                    rows.append((family, member, step, self._epoch(step), segment.phase.loss, loss, accuracy))
+                    rows.append((family, member, step, self._epoch(step), name, loss, accuracy))
         return pd.DataFrame(
             rows, columns=["family", "member", "step", "epoch", "loss_name", "loss", "accuracy"]
         )
@@ -172,7 +175,9 @@ class Population:
             tensors = self.store.state(leaf.key).tensors
             for name, p in model.named_parameters():
                 p.data.copy_(tensors[f"model/{name}"][0])
-            swap(model, dict(leaf.phase.activations))
+            for name, b in model.named_buffers():
+                b.copy_(tensors[f"buffer/{name}"][0])
+            swap(model, leaf.phase.held())
         return model.eval()
 
     @property
@@ -191,33 +196,22 @@ class Population:
     def _epoch(self, step: int) -> float:
         return step * self.study.recipe.epochs / self.study.steps
 
-    @cached_property
-    def _records(self) -> dict[str, dict[str, Tensor]]:
-        return {}
-
-    def _record(self, key: str) -> dict[str, Tensor]:
-        if key not in self._records:
-            self._records[key] = self.store.record(key)
-        return self._records[key]
-
-    def _leaf_record(self, family: str, member: int) -> dict[str, Tensor]:
-        return self._record(self.tree.leaves[family, member])
+    def _last(self, family: str, member: int) -> dict[str, Tensor]:
+        """What was seen of a network at the end, but for its fingerprints."""
+        names = [f"probe/{what}/{split}" for what in ("prediction", "loss") for split in SPLITS]
+        return self.store.record(self.tree.leaves[family, member], ["probe/finite", *names])
 
     def _status(self, family: str, member: int) -> str:
-        record = self._leaf_record(family, member)
-        if not bool(record["probe/finite"][0, -1]):
+        if not bool(self._last(family, member)["probe/finite"][0, -1]):
             return DIVERGED
-        prints = [record[f"probe/fingerprint/{tap}"][0, -1] for tap in self.study.taps or ()]
-        return COLLAPSED if any(bool(p.isnan().any()) for p in prints) else TRAINED
+        prints = [f"probe/fingerprint/{tap}" for tap in self.study.taps or ()]
+        seen = self.store.record(self.tree.leaves[family, member], prints)
+        return COLLAPSED if any(bool(p[0, -1].isnan().any()) for p in seen.values()) else TRAINED
 
     def _at(self, row: tuple[str, int], name: str, step: int | None) -> Tensor:
         wanted = self.study.steps if step is None else step
         for segment in self._path(*row):
-            record = self._record(segment.key)
-            hits = (record["probe/step"] == wanted).nonzero().flatten().tolist()
-            if hits:
-                return record[name][0, hits[0]]
-        raise AkpError(f"step {wanted} of {row[0]!r} was not probed; probed: {sorted(self._probed(row))}")
-
-    def _probed(self, row: tuple[str, int]) -> set[int]:
-        return {s for segment in self._path(*row) for s in self._record(segment.key)["probe/step"].tolist()}
+            if wanted in segment.probe_steps:
+                return self.store.record(segment.key, (name,))[name][0, segment.probe_steps.index(wanted)]
+        probed = {s for segment in self._path(*row) for s in segment.probe_steps}
+        raise AkpError(f"step {wanted} of {row[0]!r} was not probed; probed: {sorted(probed)}")

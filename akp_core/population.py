@@ -7,30 +7,30 @@ population.members            # one row a network
 
 from __future__ import annotations
 
-import functools
-import platform
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
+from concurrent.futures import Executor
 from pathlib import Path
 
 import torch
-from loky import ProcessPoolExecutor, cpu_count
+from loky import cpu_count
 from tqdm.auto import tqdm
 
+from akp_core import engines
+from akp_core.amounts import clock
 from akp_core.cost import Cost, estimate
 from akp_core.datasets import Dataset
-from akp_core.errors import AkpError, expected
-from akp_core.family import train
+from akp_core.errors import AkpError, expected, unknown_name, whole_number
+from akp_core.networks import Network, Own
 from akp_core.outcome import Population
+from akp_core.schedule import complete
 from akp_core.store import Store
-from akp_core.tree import Family, Segment, Study, Tree, grow
+from akp_core.study import Family, Study
+from akp_core.tree import Tree, grow
 
 WORTH_PROCESSES = 15.0  # seconds of training below which starting processes costs more than it saves
 
-__all__ = ["Cost", "Family", "Population", "Study", "cost", "run"]
+__all__ = ["Cost", "Family", "Network", "Own", "Population", "Study", "cost", "run", "train_part"]
 
 
 def best_device() -> torch.device:
@@ -39,26 +39,26 @@ def best_device() -> torch.device:
 
 
 def cost(
-    study: Study, store: str | Path, *, device: torch.device | None = None, workers: int | None = None
+    study: Study,
+    store: str | Path,
+    *,
+    executor: Executor | None = None,
+    device: torch.device | str | None = None,
+    engine: str | None = None,
 ) -> Cost:
     """Say what a run would take; trains nothing but a few timed steps.
 
     Parameters
     ----------
-    study : Study
-    store : path
-        Where finished segments are kept.
-    device : torch.device or None
-        None means the best of this machine.
-    workers : int or None
-        Processes at once; None means one a core, or one on a GPU.
+    study, store, executor, device, engine
+        As for `run`.
 
     Returns
     -------
     Cost
     """
-    device = device or best_device()
-    return estimate(study, grow(study, device), Store(store), device, workers or _workers(device))
+    where, engine = _where(device, engine)
+    return estimate(study, grow(study, where, engine), Store(store), where, engine, _workers(executor, where))
 
 
 def run(
@@ -66,13 +66,15 @@ def run(
     *,
     store: str | Path = "akp-store",
     executor: Executor | None = None,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
+    engine: str | None = None,
     progress: bool = True,
 ) -> Population:
     """Train what the store does not hold yet, and return the whole population.
 
     The result has the same bits whether it comes from one call or from several that were killed, on any
-    number of workers: every segment is determined by its key.
+    number of workers: every segment is determined by its key. Two runs may share a store; each trains what
+    the other is not training.
 
     Parameters
     ----------
@@ -82,10 +84,12 @@ def run(
     executor : concurrent.futures.Executor or None
         Where segments are trained; None means one single-thread process a core, or this process on a GPU
         and for work that would be over before the processes had started.
-    device : torch.device or None
-        None means the best of this machine.
+    device : torch.device, str or None
+        Where each worker trains; None means the best of this machine.
+    engine : str or None
+        A name of `akp_core.engines.ENGINES`; None means ``loop`` on a CPU and ``graphed`` on a GPU.
     progress : bool
-        Show the cost beforehand and a bar while training, on standard error.
+        Show the cost beforehand, a bar while training and the true cost after, on standard error.
 
     Returns
     -------
@@ -94,71 +98,86 @@ def run(
     Raises
     ------
     AkpError
-        When the study cannot be laid out, or a stored file is damaged.
+        When the study cannot be laid out, a stored file is damaged, or the store cannot be written to.
     """
     if not isinstance(study, Study):
         raise expected("a Study", repr(study), "Study(load('nuclei'), ...)")
-    device = device or best_device()
-    tree, shelf = grow(study, device), Store(store)
-    missing = [key for key in tree.segments if key not in shelf]
-    workers = _workers(device)
-    price = estimate(study, tree, shelf, device, workers)
+    where, engine = _where(device, engine)
+    tree = grow(study, where, engine)
+    _complete(study, tree, Store(store), executor, where, engine, progress)
+    return Population(study, tree, Store(store))
+
+
+def train_part(
+    study: Study,
+    part: int,
+    parts: int,
+    *,
+    store: str | Path,
+    executor: Executor | None = None,
+    device: torch.device | str | None = None,
+    engine: str | None = None,
+    progress: bool = True,
+) -> None:
+    """Train every ``parts``-th member of a study, from member ``part`` on, and nothing else.
+
+    A member's segments depend on no other member's, so the parts need no word with one another: they can
+    be the tasks of an array of jobs. `run` then finds all in the store.
+
+    Parameters
+    ----------
+    study : Study
+    part, parts : int
+        ``0 <= part < parts``.
+    store, executor, device, engine, progress
+        As for `run`.
+    """
+    whole_number("parts", parts, 1)
+    whole_number("part", part, 0, parts - 1)
+    where, engine = _where(device, engine)
+    tree = grow(study, where, engine, range(part, study.members, parts))
+    _complete(study, tree, Store(store), executor, where, engine, progress)
+
+
+def _where(device: torch.device | str | None, engine: str | None) -> tuple[torch.device, str]:
+    try:
+        where = best_device() if device is None else torch.device(device)
+    except RuntimeError:
+        raise unknown_name("device", device, ("cpu", "cuda")) from None
+    engine = engines.default(where) if engine is None else engine
+    if engine not in engines.ENGINES:
+        raise unknown_name("engine", engine, engines.ENGINES)
+    return where, engine
+
+
+def _complete(
+    study: Study,
+    tree: Tree,
+    shelf: Store,
+    executor: Executor | None,
+    device: torch.device,
+    engine: str,
+    progress: bool,
+) -> None:
+    """Train what is missing of a tree."""
+    price = estimate(study, tree, shelf, device, engine, _workers(executor, device))
     if progress:
         tqdm.write(str(price), file=sys.stderr)
-    if missing:
-        data_file = _lay_out(study.data, shelf)
-        short = price.seconds * workers < WORTH_PROCESSES
-        with _executor(executor, 1 if short else min(workers, len(missing))) as pool:
-            _train_all(tree, set(missing), shelf, data_file, device, pool, progress)
-    return Population(study, tree, shelf)
-
-
-def train_segment(segment: Segment, store: Path, data_file: Path, device: torch.device) -> float:
-    """Train one segment and put it in the store; the unit of work of an executor.
-
-    Idempotent: a segment already stored is left alone, one half done goes on from its checkpoint.
-
-    Returns
-    -------
-    float
-        Seconds of this process spent on it.
-    """
-    shelf = Store(store)
-    if segment.key in shelf:
-        return 0.0
-    begin = time.perf_counter()
-    data = _read(data_file)
-    state, record = train(
-        segment.setting.network,
-        segment.setting.recipe,
-        data,
-        segment.seeds,
-        segment.phase,
-        taps=segment.setting.taps,
-        probe_steps=segment.probe_steps,
-        device=device,
-        parent=None if segment.parent is None else shelf.state(segment.parent),
-        resume=shelf.resume(segment.key),
-        checkpoint=lambda state, record: shelf.checkpoint(segment.key, state, record),
-    )
-    seconds = time.perf_counter() - begin
-    where = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
-    shelf.write(segment.key, state, record, {"spec": segment.spec, "seconds": seconds, "machine": where})
-    return seconds
-
-
-@functools.lru_cache(maxsize=2)
-def _read(data_file: Path) -> Dataset:
-    return Dataset.read(data_file)
+    if price.steps == 0:
+        return
+    begin, data_file = time.perf_counter(), _lay_out(study.data, shelf)
+    short = price.process_seconds < WORTH_PROCESSES
+    processes = 1 if short else min(price.workers or 1, price.segments - price.stored)
+    with tqdm(total=price.steps, unit="step", unit_scale=True, disable=not progress, desc="training") as bar:
+        complete(tree, shelf, data_file, device, executor, processes=processes, tick=bar.update)
+    if progress:
+        took = time.perf_counter() - begin
+        tqdm.write(f"took {clock(took)}, estimated {clock(price.seconds)}", file=sys.stderr)
 
 
 def _lay_out(data: Dataset, shelf: Store) -> Path:
     """Put the data where workers can read it; a damaged copy is replaced."""
-    path = shelf.root / "data" / f"{data.fingerprint}.safetensors"
+    path = shelf.root.absolute() / "data" / f"{data.fingerprint}.safetensors"
     try:
         if path.exists() and Dataset.read(path).fingerprint == data.fingerprint:
             return path
@@ -169,51 +188,10 @@ def _lay_out(data: Dataset, shelf: Store) -> Path:
     return path
 
 
-def _workers(device: torch.device) -> int:
-    return 1 if device.type == "cuda" else cpu_count()
-
-
-@contextmanager
-def _executor(given: Executor | None, workers: int) -> Iterator[Executor | None]:
-    if given is not None or workers == 1:
-        yield given
-        return
-    pool = ProcessPoolExecutor(workers, env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, kill_workers=True)
-
-
-def _train_all(
-    tree: Tree,
-    missing: set[str],
-    shelf: Store,
-    data_file: Path,
-    device: torch.device,
-    pool: Executor | None,
-    progress: bool,
-) -> None:
-    """Hand out every missing segment as soon as its parent is there."""
-    children: dict[str | None, list[str]] = {}
-    for key in missing:
-        children.setdefault(tree.segments[key].parent, []).append(key)
-    ready = [key for key in tree.segments if key in missing and tree.segments[key].parent not in missing]
-    total = sum(tree.segments[key].steps for key in missing)
-    pending: dict[Future[float], str] = {}
-    with tqdm(total=total, unit="step", unit_scale=True, disable=not progress, desc="training") as bar:
-        while ready or pending:
-            if pool is None:
-                done_keys = [ready.pop()]
-                train_segment(tree.segments[done_keys[0]], shelf.root, data_file, device)
-            else:
-                for key in ready:
-                    pending[pool.submit(train_segment, tree.segments[key], shelf.root, data_file, device)] = (
-                        key
-                    )
-                ready = []
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                done_keys = [pending.pop(future) for future in done if future.result() >= 0]
-            for key in done_keys:
-                bar.update(tree.segments[key].steps)
-                ready.extend(children.get(key, ()))
+def _workers(executor: Executor | None, device: torch.device) -> int | None:
+    """Shards trained at once; None where an executor does not say."""
+    if executor is None:
+        return 1 if device.type == "cuda" else cpu_count()
+    if hasattr(executor, "_client"):
+        return sum(executor._client.nthreads().values()) or None
+    return getattr(executor, "_max_workers", None)

@@ -10,6 +10,7 @@ from akp_core.errors import AkpError, expected, unknown_name, whole_number
 
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Recipe:
         A name of `akp_core.palette.LOSSES`.
     schedule : {"constant", "cosine"}
         ``cosine``: ``lr * (1 + cos(pi * step / steps)) / 2``.
+    precision : {"float32", "bfloat16"}
+        What the network computes in while it trains. ``bfloat16`` keeps weights, losses and optimiser in
+        float32 and needs a processor that has the format, else it is slower; networks are looked at in
+        float32 either way.
 
     Raises
     ------
@@ -44,12 +49,15 @@ class Recipe:
     weight_decay: float = 0.0
     loss: str = "cross_entropy"
     schedule: str = "constant"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
         palette.loss(self.loss)
         for name in ("epochs", "batch"):
             whole_number(name, getattr(self, name), 1)

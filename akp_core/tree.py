@@ -1,15 +1,18 @@
 """A study as a tree of training segments.
 
-The unstressed training is the trunk. It is cut at fixed epochs (0, 1, 2, 4, ... and the last), whatever
-the study asks, and every stress forks from it at its onset: from a cut if the onset falls on one, else
-from the end of a short stub grown from the cut before. So what came before an onset is trained once, and
-a new onset, stress or member adds only its own branch. The key of a segment is the hash of all that
-determines its bits, its parent's key included.
+The unstressed training is the trunk. It is cut at fixed places (epochs 1, 2, 4, ... and every eighth of
+training), whatever the study asks, and every stress forks from it at its onset: from a cut if the onset
+falls on one, else from the end of a short stub grown from the cut before. So what came before an onset is
+trained once, and a new onset, stress or member adds only its own branch. The key of a segment is the hash
+of all that determines its bits, its parent's key included.
+
+A segment holds one member, so that results depend neither on how many members a study has nor on which of
+them are trained together. Segments of one phase may be trained as one block (`akp_core.population`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -17,124 +20,15 @@ from typing import Any
 
 import torch
 
-from akp_core.datasets import Dataset
-from akp_core.errors import AkpError, expected, unknown_name, whole_number
 from akp_core.family import ENGINE
-from akp_core.networks import Network
+from akp_core.networks import Architecture
 from akp_core.probes import grid
 from akp_core.recipe import Recipe
-from akp_core.seeds import derive
 from akp_core.store import digest
-from akp_core.stress import Phase, Stress, percent, phases, step_of, unstressed
+from akp_core.stress import Phase, phases, step_of, unstressed
+from akp_core.study import CONTROL, Study
 
-CONTROL = "control"
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """Families of networks that differ in their stress and its onset, and in nothing else.
-
-    Attributes
-    ----------
-    data : Dataset
-        From `akp_core.datasets.load`.
-    stresses : tuple of Stress
-        Each is set in at every one of `onsets`. The unstressed control family is always there.
-    onsets : tuple of float
-        Shares of training in [0, 1).
-    members : int
-        Networks in each family. Member ``i`` has the same seed in every family: the same first weights
-        and the same batches, so each stressed network has an unstressed twin.
-    network : Network
-    recipe : Recipe
-    taps : tuple of str or None
-        Where representations are fingerprinted; None means every tap of the network.
-    seed : int
-
-    Raises
-    ------
-    AkpError
-        For values out of range, unknown taps or slots, or a stress given twice.
-    """
-
-    data: Dataset
-    stresses: tuple[Stress, ...] = ()
-    onsets: tuple[float, ...] = (0.25,)
-    members: int = 10
-    network: Network = field(default_factory=Network)
-    recipe: Recipe = field(default_factory=Recipe)
-    taps: tuple[str, ...] | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.data, Dataset):
-            raise expected("data from akp_core.datasets.load", type(self.data).__name__)
-        for name, kind in (("network", Network), ("recipe", Recipe)):
-            if not isinstance(getattr(self, name), kind):
-                raise expected(f"{name} to be a {kind.__name__}", repr(getattr(self, name)))
-        whole_number("members", self.members, 1)
-        whole_number("seed", self.seed, 0)
-        lists = {"stresses": "Stress objects", "onsets": "shares of training", "taps": "tap names"}
-        for name, what in lists.items():
-            given = getattr(self, name)
-            allowed = isinstance(given, Sequence) or (name == "taps" and given is None)
-            if isinstance(given, str) or not allowed:
-                raise expected(f"{name} to be a list of {what}", repr(given))
-        object.__setattr__(self, "stresses", tuple(self.stresses))
-        object.__setattr__(self, "onsets", tuple(self.onsets))
-        object.__setattr__(self, "taps", tuple(self.network.taps if self.taps is None else self.taps))
-        if not self.taps or len(set(self.taps)) < len(self.taps):
-            raise expected("taps to name at least one place, each once", repr(self.taps))
-        for tap in self.taps:
-            if tap not in self.network.taps:
-                raise unknown_name("tap", tap, self.network.taps)
-        for stress in self.stresses:
-            if not isinstance(stress, Stress):
-                raise expected("stresses to be a list of Stress objects", f"{stress!r} in it")
-        for onset in self.onsets:
-            if isinstance(onset, bool) or not isinstance(onset, int | float) or not 0 <= onset < 1:
-                raise expected("each onset as a share of training, at least 0 and below 1", repr(onset))
-            if step_of(onset, self.steps) == self.steps:
-                raise AkpError(
-                    f"onset {onset} rounds to the end of training ({self.steps} steps); choose an earlier one"
-                )
-        _each_once([step_of(onset, self.steps) for onset in self.onsets], [percent(o) for o in self.onsets])
-        _each_once([family.name for family in self.families], [family.name for family in self.families])
-
-    @property
-    def steps(self) -> int:
-        """Length of one whole training."""
-        return self.recipe.epochs * self.recipe.steps_per_epoch(len(self.data.train))
-
-    @property
-    def families(self) -> tuple[Family, ...]:
-        """The control, then every stress at every onset."""
-        stressed = (Family(stress.at(onset)) for stress in self.stresses for onset in self.onsets)
-        return (Family(None), *stressed)
-
-    def member_seed(self, member: int) -> int:
-        """The seed of a member, the same in all families and however many members there are."""
-        return derive(self.seed, "member", member)
-
-
-def _each_once(things: Sequence[object], names: Sequence[str]) -> None:
-    for k, thing in enumerate(things):
-        if thing in things[:k]:
-            first = names[things.index(thing)]
-            also = "" if names[k] == first else f" (as {first!r} too, which rounds to the same step)"
-            raise AkpError(f"{names[k]!r} is asked for twice{also}; give each stress and each onset once")
-
-
-@dataclass(frozen=True)
-class Family:
-    """Members that share architecture, recipe and stress, and differ only in their seeds."""
-
-    stress: Stress | None
-
-    @property
-    def name(self) -> str:
-        """``control``, or the stress and its onset: ``tanh @ 25%``."""
-        return CONTROL if self.stress is None else f"{self.stress.name} @ {percent(self.stress.onset)}"
+CUTS = 8
 
 
 @dataclass(frozen=True)
@@ -142,23 +36,30 @@ class Setting:
     """What all segments of a study share."""
 
     data: str
-    network: Network
+    network: Architecture
     recipe: Recipe
     taps: tuple[str, ...]
     device: str
+    engine: str
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """Every field as plain data."""
+        plain = {"data": self.data, "taps": self.taps, "device": self.device, "engine": self.engine}
+        return plain | {"network": self.network.spec, "recipe": asdict(self.recipe)}
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A block of members trained through one phase.
+    """A member trained through one phase.
 
     Attributes
     ----------
     setting : Setting
     parent : str or None
         Key of the segment it goes on from.
-    seeds : tuple of int
-        One a member.
+    seed : int
+        The member's.
     phase : Phase
     probe_steps : tuple of int
         Steps of this phase after which the members are looked at.
@@ -166,14 +67,16 @@ class Segment:
 
     setting: Setting
     parent: str | None
-    seeds: tuple[int, ...]
+    seed: int
     phase: Phase
     probe_steps: tuple[int, ...]
 
     @property
     def spec(self) -> dict[str, Any]:
         """All that determines the bits, as plain data."""
-        return asdict(self) | {"phase": self.phase.as_dict(), "engine": ENGINE, "torch": torch.__version__}
+        own = {"parent": self.parent, "seeds": [self.seed], "probe_steps": self.probe_steps}
+        versions = {"engine": ENGINE, "torch": torch.__version__}
+        return own | versions | {"setting": self.setting.spec, "phase": self.phase.as_dict()}
 
     @cached_property
     def key(self) -> str:
@@ -182,8 +85,8 @@ class Segment:
 
     @property
     def steps(self) -> int:
-        """Training steps in it, over all its members."""
-        return (self.phase.stop - self.phase.start) * len(self.seeds)
+        """Training steps in it."""
+        return self.phase.stop - self.phase.start
 
 
 @dataclass
@@ -201,38 +104,66 @@ class Tree:
         yield segment
 
 
-def grow(study: Study, device: torch.device) -> Tree:
-    """Lay out the tree of a study on a kind of device; nothing is trained.
+def cuts(recipe: Recipe, per_epoch: int) -> tuple[int, ...]:
+    """Steps at which the trunk can be forked: epochs 0, 1, 2, 4, ... and every eighth of training."""
+    steps = recipe.epochs * per_epoch
+    eighths = {step_of(k / CUTS, steps) for k in range(CUTS + 1)}
+    return tuple(sorted(eighths | {epoch * per_epoch for epoch in grid(recipe.epochs)}))
 
+
+def grow(
+    study: Study, device: torch.device, engine: str = "loop", members: Iterable[int] | None = None
+) -> Tree:
+    """Lay out the tree of a study on a kind of device and engine; nothing is trained.
+
+    Parameters
+    ----------
+    study : Study
+    device : torch.device
+    engine : str
+        A name of `akp_core.engines.ENGINES`.
+    members : iterable of int or None
+        Only these members' part of the tree, which depends on no other member; None means all.
+
+    Notes
+    -----
     Cost: proportional to the number of families times members.
     """
     tree = Tree()
     per_epoch = study.recipe.steps_per_epoch(len(study.data.train))
-    cuts = [epoch * per_epoch for epoch in grid(study.recipe.epochs)]
-    setting = Setting(study.data.fingerprint, study.network, study.recipe, study.taps or (), device.type)
+    places = cuts(study.recipe, per_epoch)
+    seen = {epoch * per_epoch for epoch in grid(study.recipe.epochs)}
+    setting = Setting(
+        study.data.fingerprint, study.network, study.recipe, study.taps or (), device.type, engine
+    )
 
-    def add(parent: str | None, seed: int, phase: Phase) -> str:
-        looks = [s for s in cuts if phase.start < s < phase.stop or s == phase.start == 0]
-        segment = Segment(setting, parent, (seed,), phase, (*looks, phase.stop))
+    def add(parent: str | None, seed: int, phase: Phase, *, look: bool = True) -> str:
+        looks = {s for s in seen if phase.start < s <= phase.stop or s == phase.start == 0}
+        probes = tuple(sorted(looks | ({phase.stop} if look else set())))
+        segment = Segment(setting, parent, seed, phase, probes)
         tree.segments.setdefault(segment.key, segment)
         return segment.key
 
     def calm(start: int, stop: int) -> Phase:
         return unstressed(study.network, study.recipe.loss, start, stop)
 
-    for member in range(study.members):
+    trunk_phases = [calm(start, stop) for start, stop in pairwise(places)]
+    stressed = [
+        (family, phases(family.stress, study.network, study.recipe.loss, study.steps))
+        for family in study.families
+        if family.stress is not None
+    ]
+    for member in range(study.members) if members is None else members:
         seed = study.member_seed(member)
         trunk: dict[int, str | None] = {0: None}
-        for start, stop in pairwise(cuts):
-            trunk[stop] = add(trunk[start], seed, calm(start, stop))
-        for family in study.families:
-            if family.stress is None:
-                tree.leaves[family.name, member] = str(trunk[study.steps])
-                continue
-            onset = step_of(family.stress.onset, study.steps)
-            cut = max(s for s in cuts if s <= onset)
+        for phase in trunk_phases:
+            trunk[phase.stop] = add(trunk[phase.start], seed, phase, look=False)
+        tree.leaves[CONTROL, member] = str(trunk[study.steps])
+        for family, branch in stressed:
+            onset = branch[0].start
+            cut = max(s for s in places if s <= onset)
             key = trunk[cut] if cut == onset else add(trunk[cut], seed, calm(cut, onset))
-            for phase in phases(family.stress, study.network, study.recipe.loss, study.steps):
+            for phase in branch:
                 key = add(key, seed, phase)
             tree.leaves[family.name, member] = str(key)
     return tree

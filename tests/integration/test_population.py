@@ -14,10 +14,10 @@ import pytest
 import torch
 from loky import ProcessPoolExecutor
 
-from akp_core import palette
+from akp_core import engines, palette
 from akp_core.datasets import Dataset, load
 from akp_core.errors import AkpError
-from akp_core.family import ENGINE, Trainer, _seen, order, train
+from akp_core.family import ENGINE, _seen, train
 from akp_core.judgement import judge, placed
 from akp_core.networks import Network
 from akp_core.population import Study, cost, run
@@ -161,9 +161,10 @@ def test_only_what_is_new_is_trained(finished) -> None:
     one_more = cost(replace(s, members=3), store)
     assert one_more.stored == len(finished.tree.segments)
     assert one_more.segments - one_more.stored == len(finished.tree.segments) // 2
-    later = replace(s, stresses=(TANH,), onsets=(0.75,))
-    new = [x for key, x in grow(later, CPU).segments.items() if key not in finished.store]
-    assert sum(x.steps for x in new) == 2 * (s.steps - s.steps // 2)
+    for onset, fork in ((0.75, 11), (0.7, 9)):  # of 14 steps; 0.75 is a cut, 0.7 takes a stub from one
+        later = replace(s, stresses=(TANH,), onsets=(onset,))
+        new = [x for key, x in grow(later, CPU).segments.items() if key not in finished.store]
+        assert sum(x.steps for x in new) == 2 * (s.steps - fork)
 
 
 SCRIPT = """
@@ -266,18 +267,22 @@ def test_a_lost_network_is_lost_at_every_tap_and_said_so(
     assert placed(population)["distance"].isna().sum() >= 4 * len(s.taps)
 
 
-def test_a_network_whose_loss_was_lost_is_lost_though_all_that_is_left_of_it_is_finite() -> None:
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_a_network_whose_loss_was_lost_is_lost_though_all_that_is_left_of_it_is_finite(engine: str) -> None:
     s = study()
-    member = Trainer(s.network, s.recipe, s.data, 7, CPU)
+    calm = unstressed(s.network, s.recipe.loss, 0, s.steps)
+    block = engines.block(engine, s.network, s.recipe, engines.resident(s.data, CPU), [7, 8], calm)
+    block.enter(calm, reset=False)
     eyes = Eyes.of(s.data, s.taps, CPU)
-    sound = _seen(member, eyes, 5)
-    assert bool(sound["finite"])
-    member.diverged = 3
-    seen = _seen(member, eyes, 5)
+    sound = _seen(block, eyes, 5)
+    assert all(bool(one["finite"]) for one in sound)
+    block.lose(0, 3)
+    seen, other = _seen(block, eyes, 5)
     assert not bool(seen["finite"])
+    assert bool(other["finite"])
     assert all(bool(seen[f"fingerprint/{tap}"].isnan().all()) for tap in s.taps)
-    assert torch.equal(seen["prediction/test"], sound["prediction/test"]), "its answers still count"
-    assert member.diverged == 3, "the step at which it was lost stays"
+    assert torch.equal(seen["prediction/test"], sound[0]["prediction/test"]), "its answers still count"
+    assert block.diverged == [3, -1], "the step at which it was lost stays"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"[1]", None])
@@ -351,7 +356,10 @@ def test_tables_have_one_row_a_network_and_no_gaps(finished) -> None:
             lambda: study(stresses=("tanh",)),
             "expected stresses to be a list of Stress objects, got 'tanh' in it",
         ),
-        (lambda: study(network="cnn"), "expected network to be a Network, got 'cnn'"),
+        (
+            lambda: study(network="cnn"),
+            r"expected network to be a Network, or Own\(\.\.\.\) for a module of yours, got 'cnn'",
+        ),
         (lambda: study(recipe=None), "expected recipe to be a Recipe, got None"),
         (lambda: run("study"), "expected a Study, got 'study'"),
         (
@@ -387,10 +395,10 @@ def test_bad_questions_to_a_population_say_what_to_do(finished) -> None:
 
 
 def test_members_see_the_images_in_orders_of_their_own() -> None:
-    orders = [order(seed, epoch, 50) for seed in (1, 2) for epoch in (0, 1)]
+    orders = [engines.order(seed, epoch, 50) for seed in (1, 2) for epoch in (0, 1)]
     assert all(sorted(o.tolist()) == list(range(50)) for o in orders)
     assert len({tuple(o.tolist()) for o in orders}) == 4
-    assert torch.equal(order(1, 1, 50), orders[1])
+    assert torch.equal(engines.order(1, 1, 50), orders[1])
 
 
 def test_a_changed_function_is_another_key(monkeypatch) -> None:
@@ -429,5 +437,5 @@ def test_the_engine_gives_what_its_number_promises() -> None:
     _, record = train(
         s.network, s.recipe, s.data, [7], whole, taps=s.taps, probe_steps=(s.steps,), device=CPU
     )
-    assert ENGINE == "2"
+    assert ENGINE == "3"
     assert float(record["probe/loss/test"][0, -1]) == pytest.approx(2.67902, rel=1e-3)

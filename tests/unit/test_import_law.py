@@ -9,16 +9,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
-    {"errors", "seeds", "threads"},
-    {"palette", "datasets", "similarity", "dispersion"},
-    {"networks", "recipe", "stress", "probes"},
+    {"errors", "amounts", "identity", "seeds", "threads", "durable", "claims"},
+    {"palette", "disturbances", "datasets", "similarity", "dispersion"},
+    {"networks", "recipe", "stress", "probes", "vocabulary"},
+    {"engines"},
     {"family"},
     {"store"},
+    {"study", "inventory"},
     {"tree"},
-    {"outcome"},
+    {"outcome", "shard"},
+    {"schedule"},
     {"cost"},
     {"population"},
-    {"happiness"},
+    {"happiness", "__main__"},
     {"judgement", "trend", "charts"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
