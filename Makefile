@@ -4,7 +4,7 @@ UV_VERSION := 0.13.8
 PROFILE ?= classroom
 BIN := .venv/bin
 
-.PHONY: book test lint env pins clean
+.PHONY: book test lint bench env pins clean
 
 book: .venv/ready          ## the paper at _build/html/index.html
 	@AKP_INSTALL_SECONDS=$$(cat .venv/seconds 2>/dev/null) $(BIN)/akp book --profile $(PROFILE); \
@@ -15,6 +15,9 @@ test: .venv/ready          ## everything that must hold
 
 lint: .venv/ready          ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: .venv/ready         ## every benchmark: what was measured, its goal and its floor
+	@$(BIN)/python -m benchmarks
 
 env: .venv/ready           ## only the environment
 

@@ -1,0 +1,1 @@
+"""Ratios against the obvious way and the floor, both measured in one run (``python -m benchmarks``)."""

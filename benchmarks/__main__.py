@@ -1,0 +1,77 @@
+"""Runs benchmarks: ``python -m benchmarks [NAME ...]``; each ends with one line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+
+from akp_core.errors import AkpError, unknown_name, whole_number
+from benchmarks.measuring import FOREIGN, ROOT, NotHereError, Options, Result, doubtful, say
+
+NAMES = {
+    "population": "members x images per second on a CPU, over a plain eager loop",
+    "population_gpu": "the same on a GPU, every engine, beside the floor",
+    "forking": "the forked classroom study over training each family from scratch",
+    "warm": "training steps of running the classroom study again",
+    "scale": "disk and memory for a thousand members",
+    "kills": "runs killed at random moments that resume to the same bits",
+}
+NOT_HERE = 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line names; without a name, everything, each in a process of its own."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; default all")
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    parser.add_argument(
+        "--tiny", action="store_true", help="seconds each: proves that it runs, measures nothing"
+    )
+    parser.add_argument("--full", action="store_true", help="all members of the classroom study, not two")
+    parser.add_argument("--budget", type=float, default=480.0, help="seconds for population_gpu [480]")
+    parser.add_argument("--points", type=int, default=500, help="kill points of kills [500]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the kill points [0]")
+    chosen = parser.parse_args(arguments)
+    if chosen.list:
+        print("\n".join(f"{name:15s} {what}" for name, what in NAMES.items()))
+        return 0
+    try:
+        for name in chosen.names:
+            if name not in NAMES:
+                raise unknown_name("benchmark", name, NAMES)
+        whole_number("points", chosen.points, 1)
+        if len(chosen.names) == 1:
+            _one(
+                chosen.names[0],
+                Options(chosen.tiny, chosen.full, chosen.budget, chosen.points, chosen.seed),
+            )
+            return 0
+    except AkpError as error:
+        say(f"benchmarks: {error}")
+        return NOT_HERE if isinstance(error, NotHereError) else 1
+    flags = [part for part in (arguments or sys.argv[1:]) if part not in chosen.names]
+    codes = [_apart(name, flags) for name in chosen.names or NAMES]
+    return int(any(code not in (0, NOT_HERE) for code in codes))
+
+
+def _one(name: str, options: Options) -> None:
+    FOREIGN.clear()
+    say(f"{name}: {NAMES[name]}" + (" (tiny: the figures mean nothing)" if options.tiny else ""))
+    result: Result = importlib.import_module(f"benchmarks.{name}").measure(options)
+    if doubtful():
+        say(f"warning: other processes were busy during {len(doubtful())} samples: {'; '.join(doubtful())}")
+    verdict = "met" if result.met else "missed"
+    say(f"{name}: {result.ratio:.3g}, goal {result.goal:g} or {result.better}: {verdict}")
+    print(result.line(), flush=True)
+
+
+def _apart(name: str, flags: list[str]) -> int:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", name, *flags], cwd=ROOT, check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
