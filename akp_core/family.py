@@ -16,6 +16,7 @@ from torch import Tensor
 
 from akp_core import engines
 from akp_core.datasets import Dataset
+from akp_core.memory import keep_freed_memory
 from akp_core.networks import Architecture
 from akp_core.probes import Eyes, look, lost
 from akp_core.recipe import Recipe
@@ -97,6 +98,7 @@ def train(
     forward pass over the evaluation and probe images a probe. The result does not depend on how the
     phase is cut by checkpoints.
     """
+    keep_freed_memory()
     with one_thread(flush_denormals=True), engines.reproducible():
         resident = engines.resident(data, device)
         block = engines.block(engine, network, recipe, resident, seeds, phase)

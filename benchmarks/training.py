@@ -17,6 +17,7 @@ from torch import nn
 
 from akp_core import engines
 from akp_core.datasets import Dataset, Split
+from akp_core.memory import keep_freed_memory
 from akp_core.networks import Architecture
 from akp_core.probes import standardise
 from akp_core.recipe import Recipe
@@ -49,7 +50,8 @@ class Eager:
     def __init__(
         self, network: Architecture, data: Dataset, members: int, batch: int, device: torch.device = CPU
     ) -> None:
-        self.images = standardise(data, data.train.images).to(device)
+        # `standardise` lays channels last, which is the engine's doing and not a plain loop's
+        self.images = standardise(data, data.train.images).contiguous().to(device)
         self.labels = data.train.labels.to(device)
         self.batch, self.device = batch, device
         self.models: list[nn.Module] = []
@@ -97,6 +99,7 @@ class Ours:
         rounded: bool = False,
     ) -> None:
         self.rounded, self.done = rounded, 0
+        keep_freed_memory()
         phase = unstressed(network, recipe.loss, 0, LONG * recipe.steps_per_epoch(len(data.train)))
         with one_thread(flush_denormals=True), self._kernels():
             resident = engines.resident(data, device)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
-    {"errors", "amounts", "identity", "seeds", "threads", "durable", "claims"},
+    {"errors", "amounts", "identity", "memory", "seeds", "threads", "durable", "claims"},
     {"palette", "disturbances", "datasets", "similarity", "dispersion"},
     {"networks", "recipe", "stress", "probes", "vocabulary"},
     {"engines"},
