@@ -11,6 +11,7 @@ import torch
 from akp_core import engines
 from akp_core.amounts import clock, quantity, size
 from akp_core.engines.resident import Resident
+from akp_core.probes import Eyes, look
 from akp_core.schedule import TOGETHER
 from akp_core.store import Store
 from akp_core.stress import unstressed
@@ -32,7 +33,8 @@ class Cost:
     steps : int
         Training steps still to do, over all members.
     process_seconds : float
-        Estimated work of one process, from a few timed steps; NaN where the device is not in this machine.
+        Estimated work of one process, from a few timed steps and one look; NaN where the device is not in
+        this machine.
     bytes : int
         Estimated size of what will be written.
     workers : int or None
@@ -76,7 +78,7 @@ def estimate(
 ) -> Cost:
     """Price a tree: what is missing from the store, at the pace of a few timed steps of one block."""
     missing = [segment for key, segment in tree.segments.items() if key not in shelf]
-    step_seconds, member_bytes = _sample(study, device, engine) if missing else (0.0, 0)
+    step_seconds, look_seconds, member_bytes = _sample(study, device, engine) if missing else (0.0, 0.0, 0)
     n = len(study.data.probe)
     look_bytes = len(study.taps or ()) * n * (n - 1) * 2 + 2 * sum(
         len(part) for part in (study.data.test, study.data.test, study.data.validation)
@@ -89,15 +91,15 @@ def estimate(
         segments=len(tree.segments),
         stored=len(tree.segments) - len(missing),
         steps=steps,
-        process_seconds=steps * step_seconds,
+        process_seconds=steps * step_seconds + looks * look_seconds,
         bytes=len(missing) * member_bytes + looks * look_bytes,
         workers=workers,
         forked=sum(segment.steps for segment in tree.segments.values()) / scratch if scratch else math.nan,
     )
 
 
-def _sample(study: Study, device: torch.device, engine: str) -> tuple[float, int]:
-    """Time a few steps of a block; returns seconds a member's step and the bytes of a member's state."""
+def _sample(study: Study, device: torch.device, engine: str) -> tuple[float, float, int]:
+    """Time a few steps and a look; returns seconds a member's step and look, and the bytes of its state."""
     away = device.type == "cuda" and not torch.cuda.is_available()
     here, how = (torch.device("cpu"), "loop") if away else (device, engine)
     with one_thread(flush_denormals=True), engines.reproducible():
@@ -110,6 +112,10 @@ def _sample(study: Study, device: torch.device, engine: str) -> tuple[float, int
         block.advance(0, 1)
         begin = time.perf_counter()
         block.advance(0, count)
-        seconds = (time.perf_counter() - begin) / count / len(seeds)
+        step = (time.perf_counter() - begin) / count / len(seeds)
         state = sum(t.numel() * t.element_size() for t in block.dump().values()) // len(seeds)
-    return math.nan if away else seconds, state
+        eyes = Eyes.of(study.data, study.taps or (), here)
+        begin = time.perf_counter()
+        look(next(block.models()).eval(), eyes)
+        one_look = time.perf_counter() - begin
+    return (math.nan if away else step), (math.nan if away else one_look), state

@@ -93,11 +93,15 @@ def _train_block(
     segments = [segment for segment, _ in block]
     first, kept = segments[0], [resume for _, resume in block if resume is not None]
     begin, done = time.perf_counter(), kept[0][0].step if kept else first.phase.start
+    before = [shelf.spent(segment.key) if kept else 0.0 for segment in segments]
+
+    def spent(i: int) -> float:
+        return before[i] + (time.perf_counter() - begin) / len(segments)
 
     def checkpoint(state: State, record: Tensors) -> None:
         nonlocal done
         for i, segment in enumerate(segments):
-            shelf.checkpoint(segment.key, _member_state(state, i), _member_record(record, i))
+            shelf.checkpoint(segment.key, _member_state(state, i), _member_record(record, i), spent(i))
         if tick is not None:
             tick((state.step - done) * len(segments))
         done = state.step
@@ -118,9 +122,8 @@ def _train_block(
         else None,
         checkpoint=checkpoint,
     )
-    seconds = (time.perf_counter() - begin) / len(segments)
     for i, segment in enumerate(segments):
-        manifest = {"spec": segment.spec, "seconds": seconds, "steps": segment.steps, "block": len(segments)}
+        manifest = {"spec": segment.spec, "seconds": spent(i), "steps": segment.steps, "block": len(segments)}
         shelf.write(segment.key, _member_state(state, i), _member_record(record, i), manifest | _here(device))
     if tick is not None:
         tick((state.step - done) * len(segments))

@@ -201,13 +201,17 @@ class Store:
         with suppress(OSError):
             self._partial(key).unlink(missing_ok=True)
 
-    def checkpoint(self, key: str, state: State, record: Tensors) -> None:
-        """Keep the latest whole epoch of a segment in training, replacing the one before."""
+    def checkpoint(self, key: str, state: State, record: Tensors, seconds: float = 0.0) -> None:
+        """Keep the latest whole epoch of a segment in training, replacing the one before.
+
+        ``seconds`` is what it has taken so far, in all processes; `spent` gives it back.
+        """
         target = self._partial(key)
         tensors = {f"state/{k}": v for k, v in state.tensors.items()} | {
             f"record/{k}": v for k, v in record.items()
         }
-        content = save(tensors, metadata={"step": str(state.step), **MAKER})
+        about = {"step": str(state.step), "seconds": str(seconds), **MAKER}
+        content = save(tensors, metadata=about)
         with self._scratch(len(content)) as scratch:
             make_folder(target.parent)
             write_through(scratch, hashlib.sha256(content).digest(), content)
@@ -231,17 +235,16 @@ class Store:
         return State(int(header["__metadata__"]["step"]), state), record
 
     def unfinished(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """The key of every checkpoint and what is written on it: step, engine, torch; {} if damaged."""
+        """Each checkpoint's key and what is written on it: step, seconds, engine, torch; {} if damaged."""
         for path in sorted((self.root / "partial").glob("*")):
-            with suppress(OSError), path.open("rb") as file:
-                file.seek(32)
-                length = int.from_bytes(file.read(8), "little")
-                try:
-                    header = json.loads(file.read(min(length, path.stat().st_size)))
-                    about = dict(header["__metadata__"])
-                except (ValueError, KeyError, TypeError):
-                    about = {}
-                yield path.name, about
+            with suppress(OSError):
+                yield path.name, _written_on(path)
+
+    def spent(self, key: str) -> float:
+        """Seconds that a segment in training had taken at its latest checkpoint."""
+        with suppress(OSError):
+            return float(_written_on(self._partial(key)).get("seconds", 0.0))
+        return 0.0
 
     def remove(self, key: str) -> None:
         """Take a finished segment out; it counts as absent from the first moment on."""
@@ -297,6 +300,16 @@ def _is_manifest(content: Any, key: str) -> bool:
     # stores from before manifests had a checksum of their own name the two other files alone
     whole = digest(content | {"sha256": others}) if MANIFEST in sums else None
     return len(others) == 2 and sums.get(MANIFEST) == whole
+
+
+def _written_on(checkpoint: Path) -> dict[str, str]:
+    with checkpoint.open("rb") as file:
+        file.seek(32)
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            return dict(json.loads(file.read(min(length, checkpoint.stat().st_size)))["__metadata__"])
+        except (ValueError, KeyError, TypeError):
+            return {}
 
 
 def _unreadable(path: Path, error: OSError) -> AkpError:

@@ -233,6 +233,20 @@ def test_the_manifest_tells_the_true_cost(tmp_path: Path) -> None:
         assert manifest["finished"].endswith("+00:00")
 
 
+def test_time_spent_before_a_kill_is_not_forgotten(tmp_path: Path) -> None:
+    one = study(members=1, stresses=(), recipe=Recipe(epochs=16, batch=128))
+    tree, shelf = grow(one, CPU), Store(tmp_path)
+    key = next(k for k, s in tree.segments.items() if s.steps > 7)
+    run(one, store=tmp_path / "whole", progress=False)
+    state, record = (getattr(Store(tmp_path / "whole"), part)(key) for part in ("state", "record"))
+    middle = tree.segments[key].phase.start + 7
+    shelf.checkpoint(key, replace(state, step=middle), record, 1000.0)
+    assert shelf.spent(key) == 1000.0
+    assert shelf.spent("ab" * 32) == 0.0
+    run(one, store=tmp_path, progress=False)
+    assert 1000.0 < shelf.manifest(key)["seconds"] < 1060.0
+
+
 def test_cost_first_and_the_true_cost_after(tmp_path: Path, capfd) -> None:
     run(study(members=1, stresses=()), store=tmp_path)
     said = capfd.readouterr().err
