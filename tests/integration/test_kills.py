@@ -1,4 +1,4 @@
-"""Killed with SIGKILL at random moments, a run goes on to the same bits; `python -m benchmarks kills` has 500."""
+"""Killed at random moments, a run goes on to the same bits; `python -m benchmarks kills` has 500 of them."""
 
 from pathlib import Path
 
