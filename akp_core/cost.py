@@ -11,6 +11,7 @@ import torch
 from akp_core import engines
 from akp_core.amounts import clock, quantity, size
 from akp_core.engines.resident import Resident
+from akp_core.memory import keep_freed_memory
 from akp_core.probes import Eyes, look
 from akp_core.schedule import TOGETHER
 from akp_core.store import Store
@@ -19,6 +20,7 @@ from akp_core.study import Study
 from akp_core.threads import one_thread
 from akp_core.tree import Tree
 
+WORTH_PROCESSES = 15.0  # seconds of training below which starting processes costs more than it saves
 SAMPLE = 8  # steps timed; the first batches of the data are enough for them
 
 
@@ -74,9 +76,19 @@ class Cost:
 
 
 def estimate(
-    study: Study, tree: Tree, shelf: Store, device: torch.device, engine: str, workers: int | None
+    study: Study,
+    tree: Tree,
+    shelf: Store,
+    device: torch.device,
+    engine: str,
+    workers: int | None,
+    *,
+    own: bool,
 ) -> Cost:
-    """Price a tree: what is missing from the store, at the pace of a few timed steps of one block."""
+    """Price a tree: what is missing from the store, at the pace of a few timed steps of one block.
+
+    ``own`` says that the workers are processes that we start, which pays only for longer work.
+    """
     missing = [segment for key, segment in tree.segments.items() if key not in shelf]
     step_seconds, look_seconds, member_bytes = _sample(study, device, engine) if missing else (0.0, 0.0, 0)
     n = len(study.data.probe)
@@ -85,13 +97,16 @@ def estimate(
     )
     looks = sum(len(segment.probe_steps) for segment in missing)
     steps = sum(segment.steps for segment in missing)
+    process_seconds = steps * step_seconds + looks * look_seconds
+    if own and process_seconds < WORTH_PROCESSES:
+        workers = 1
     members = len({member for _, member in tree.leaves})
     scratch = study.steps * members * len(study.families)
     return Cost(
         segments=len(tree.segments),
         stored=len(tree.segments) - len(missing),
         steps=steps,
-        process_seconds=steps * step_seconds + looks * look_seconds,
+        process_seconds=process_seconds,
         bytes=len(missing) * member_bytes + looks * look_bytes,
         workers=workers,
         forked=sum(segment.steps for segment in tree.segments.values()) / scratch if scratch else math.nan,
@@ -102,6 +117,7 @@ def _sample(study: Study, device: torch.device, engine: str) -> tuple[float, flo
     """Time a few steps and a look; returns seconds a member's step and look, and the bytes of its state."""
     away = device.type == "cuda" and not torch.cuda.is_available()
     here, how = (torch.device("cpu"), "loop") if away else (device, engine)
+    keep_freed_memory()
     with one_thread(flush_denormals=True), engines.reproducible():
         count = min(SAMPLE, study.steps)
         data = Resident.of(study.data, here, first=count * study.recipe.batch)

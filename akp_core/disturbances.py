@@ -69,7 +69,7 @@ class Disturbance:
     @cached_property
     def identity(self) -> str:
         """Hash of the function itself, so that a stored result never outlives a changed function."""
-        return identity_of(self.function)
+        return f"{self.target} {identity_of(self.function)}"
 
     @property
     def range(self) -> str:

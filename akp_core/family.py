@@ -8,6 +8,7 @@ epoch, and the probes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -99,7 +100,8 @@ def train(
     phase is cut by checkpoints.
     """
     keep_freed_memory()
-    with one_thread(flush_denormals=True), engines.reproducible():
+    there = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    with one_thread(flush_denormals=True), engines.reproducible(), there:
         resident = engines.resident(data, device)
         block = engines.block(engine, network, recipe, resident, seeds, phase)
         begin, record = resume or (parent or State(0, {}), {})

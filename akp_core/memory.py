@@ -29,6 +29,6 @@ def keep_freed_memory() -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):
         return False
-    trimmed = library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-    mapped = library.mallopt(_MMAP_THRESHOLD, LARGEST)
-    return bool(trimmed and mapped)
+    # older ones refuse more than 32 MiB; to set the other alone would end their adapting, for the worse
+    mapped = any(library.mallopt(_MMAP_THRESHOLD, size) for size in (LARGEST, 2**25))
+    return bool(mapped and library.mallopt(_TRIM_THRESHOLD, 2**31 - 1))

@@ -20,6 +20,7 @@ from akp_core import engines
 from akp_core.amounts import clock
 from akp_core.cost import Cost, estimate
 from akp_core.datasets import Dataset
+from akp_core.durable import refusals
 from akp_core.errors import AkpError, expected, unknown_name, whole_number
 from akp_core.networks import Network, Own
 from akp_core.outcome import Population
@@ -28,7 +29,7 @@ from akp_core.store import Store
 from akp_core.study import Family, Study
 from akp_core.tree import Tree, grow
 
-WORTH_PROCESSES = 15.0  # seconds of training below which starting processes costs more than it saves
+DEVICES = ("cpu", "cuda")
 
 __all__ = ["Cost", "Family", "Network", "Own", "Population", "Study", "cost", "run", "train_part"]
 
@@ -58,7 +59,8 @@ def cost(
     Cost
     """
     where, engine = _where(device, engine)
-    return estimate(study, grow(study, where, engine), Store(store), where, engine, _workers(executor, where))
+    tree, workers = grow(study, where, engine), _workers(executor, where)
+    return estimate(study, tree, Store(store), where, engine, workers, own=executor is None)
 
 
 def run(
@@ -143,7 +145,9 @@ def _where(device: torch.device | str | None, engine: str | None) -> tuple[torch
     try:
         where = best_device() if device is None else torch.device(device)
     except RuntimeError:
-        raise unknown_name("device", device, ("cpu", "cuda")) from None
+        raise unknown_name("device", device, DEVICES) from None
+    if where.type not in DEVICES:
+        raise unknown_name("device", str(device), DEVICES)
     engine = engines.default(where) if engine is None else engine
     if engine not in engines.ENGINES:
         raise unknown_name("engine", engine, engines.ENGINES)
@@ -160,14 +164,18 @@ def _complete(
     progress: bool,
 ) -> None:
     """Train what is missing of a tree."""
-    price = estimate(study, tree, shelf, device, engine, _workers(executor, device))
+    workers = _workers(executor, device)
+    price = estimate(study, tree, shelf, device, engine, workers, own=executor is None)
     if progress:
         tqdm.write(str(price), file=sys.stderr)
     if price.steps == 0:
         return
     begin, data_file = time.perf_counter(), _lay_out(study.data, shelf)
-    short = price.process_seconds < WORTH_PROCESSES
-    processes = 1 if short else min(price.workers or 1, price.segments - price.stored)
+    if executor is None and device.type == "cuda" and not torch.cuda.is_available():
+        raise expected(
+            "a device of this machine to train on", str(device), "pass an executor whose workers have it"
+        )
+    processes = min(price.workers or 1, price.segments - price.stored)
     with tqdm(total=price.steps, unit="step", unit_scale=True, disable=not progress, desc="training") as bar:
         complete(tree, shelf, data_file, device, executor, processes=processes, tick=bar.update)
     if progress:
@@ -183,8 +191,9 @@ def _lay_out(data: Dataset, shelf: Store) -> Path:
             return path
     except AkpError:
         pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save(path)
+    with refusals(f"the store {shelf.root}", 0):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data.save(path)
     return path
 
 

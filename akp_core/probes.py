@@ -104,9 +104,18 @@ def look(model: nn.Module, eyes: Eyes) -> dict[str, Tensor]:
 
 
 def lost(seen: dict[str, Tensor], *, diverged: bool = False) -> dict[str, Tensor]:
-    """What was seen of a network that has no place among representations: no fingerprint at any tap."""
+    """What was seen of a network that has no place among representations: no fingerprint at any tap.
+
+    Of one that diverged no answer counts either: what is left of it depends on when it is looked at.
+    """
     blank = {k: torch.full_like(v, torch.nan) for k, v in seen.items() if k.startswith("fingerprint/")}
-    return seen | blank | ({"finite": torch.tensor(False)} if diverged else {})
+    if diverged:
+        answers = {
+            k: torch.full_like(v, NO_PREDICTION) for k, v in seen.items() if k.startswith("prediction/")
+        }
+        losses = {k: torch.full_like(v, torch.inf) for k, v in seen.items() if k.startswith("loss/")}
+        blank |= answers | losses | {"finite": torch.tensor(False)}
+    return seen | blank
 
 
 def _fingerprint_or_nan(x: Float[Tensor, "n p"]) -> Float[Tensor, " k"]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from pickle import PicklingError
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -19,13 +20,13 @@ from loky import ProcessPoolExecutor
 
 from akp_core.errors import AkpError
 from akp_core.shard import train_shard
-from akp_core.store import Store
+from akp_core.store import DamagedError, Store
 from akp_core.tree import Segment, Tree
 from akp_core.vocabulary import added
 
 PATIENCE = 0.5  # seconds between two looks at a segment that another process is training
 TOGETHER = {"loop": 1, "vectorised": 64, "graphed": 64}  # members in one shard
-POOLS = 3  # process pools started before giving up on a machine that keeps killing them
+ATTEMPTS = 3  # before giving up on a machine that keeps killing workers, or on a disk that keeps losing files
 
 
 def complete(
@@ -48,7 +49,8 @@ def complete(
     device : torch.device
     executor : Executor or None
         None means so many ``processes`` of this machine, or this process if one is enough. A pool of ours
-        whose worker is killed is replaced by a new one.
+        whose worker is killed is replaced by a new one. A segment that turns out to be damaged is trained
+        again.
     processes : int
     tick : callable
         Told how many steps have been taken.
@@ -58,11 +60,21 @@ def complete(
     AkpError
         When the workers keep being killed, or what a worker raised.
     """
-    for left in range(POOLS - 1, -1, -1):
+    for left in range(ATTEMPTS - 1, -1, -1):
         try:
             with _pool(executor, processes) as pool:
                 _Schedule(tree, shelf, data_file, device, tick).follow(pool)
             return
+        except DamagedError:
+            if left == 0:
+                raise
+        except (PicklingError, AttributeError, TypeError) as error:
+            if "pickle" not in str(error):
+                raise
+            raise AkpError(
+                f"the study cannot be sent to this executor's workers ({error}); define its functions in a "
+                "module that they can import, or use an executor of loky's or Dask's"
+            ) from error
         except BrokenExecutor as error:
             if executor is not None or left == 0:
                 raise AkpError(

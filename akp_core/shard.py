@@ -8,6 +8,7 @@ and a worker that dies costs at most an epoch.
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -27,6 +28,10 @@ from akp_core.tree import Segment
 from akp_core.vocabulary import Entry, learn
 
 Tensors = dict[str, Tensor]
+Block = list[tuple[Segment, tuple[State, Tensors] | None]]  # each with the checkpoint it goes on from
+
+# threads of one process share torch's random streams, number of threads and captures
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def train_shard(
@@ -63,20 +68,37 @@ def train_shard(
     """
     learn(words)
     shelf = Store(store)
-    with ExitStack() as locks:
+    with ExitStack() as locks, _ONE_AT_A_TIME:
         held = [s for s in segments if s.key not in shelf and locks.enter_context(shelf.lock(s.key))]
         # another process may have finished one between the look and the lock
         held = [s for s in held if s.key not in shelf]
-        for block in _in_step(held, shelf):
-            _train_block(block, shelf, data_file, device, tick)
+        blocks = _in_step(held, shelf)
+        while blocks:
+            block = blocks.pop()
+            if not _fits(block, shelf, data_file, device, tick):
+                blocks += [block[: len(block) // 2], block[len(block) // 2 :]]
         return tuple(s.key for s in segments if s.key in shelf)
 
 
-def _in_step(
-    segments: Iterable[Segment], shelf: Store
-) -> list[list[tuple[Segment, tuple[State, Tensors] | None]]]:
+def _fits(
+    block: Block, shelf: Store, data_file: Path, device: torch.device, tick: Callable[[int], Any] | None
+) -> bool:
+    """Train a block; False if the device's memory is too small for so many members at once."""
+    try:
+        _train_block(block, shelf, data_file, device, tick)
+        return True
+    except torch.OutOfMemoryError as error:
+        if len(block) == 1:
+            raise AkpError(
+                f"the memory of {device} is too small for one member; use a smaller batch or network"
+            ) from error
+    torch.cuda.empty_cache()
+    return False
+
+
+def _in_step(segments: Iterable[Segment], shelf: Store) -> list[Block]:
     """Group segments by the step they go on from."""
-    groups: dict[int, list[tuple[Segment, tuple[State, Tensors] | None]]] = {}
+    groups: dict[int, Block] = {}
     for segment in segments:
         kept = shelf.resume(segment.key)
         groups.setdefault(-1 if kept is None else kept[0].step, []).append((segment, kept))
@@ -84,11 +106,7 @@ def _in_step(
 
 
 def _train_block(
-    block: Sequence[tuple[Segment, tuple[State, Tensors] | None]],
-    shelf: Store,
-    data_file: Path,
-    device: torch.device,
-    tick: Callable[[int], Any] | None,
+    block: Block, shelf: Store, data_file: Path, device: torch.device, tick: Callable[[int], Any] | None
 ) -> None:
     segments = [segment for segment, _ in block]
     first, kept = segments[0], [resume for _, resume in block if resume is not None]
@@ -106,6 +124,11 @@ def _train_block(
             tick((state.step - done) * len(segments))
         done = state.step
 
+    parent = resume = None
+    if kept:
+        resume = _joined_states([s for s, _ in kept]), _joined_records([r for _, r in kept])
+    elif first.parent is not None:
+        parent = _joined_states([shelf.state(str(s.parent)) for s in segments])
     state, record = train(
         first.setting.network,
         first.setting.recipe,
@@ -116,10 +139,8 @@ def _train_block(
         probe_steps=first.probe_steps,
         device=device,
         engine=first.setting.engine,
-        parent=_joined_states([shelf.state(str(s.parent)) for s in segments]) if first.parent else None,
-        resume=(_joined_states([s for s, _ in kept]), _joined_records([r for _, r in kept]))
-        if kept
-        else None,
+        parent=parent,
+        resume=resume,
         checkpoint=checkpoint,
     )
     for i, segment in enumerate(segments):
@@ -149,8 +170,6 @@ def _member_record(record: Tensors, i: int) -> Tensors:
 
 
 def _joined_states(states: Sequence[State]) -> State:
-    if len({state.step for state in states}) != 1:
-        raise AkpError(f"expected parents that end at one step, got {sorted({s.step for s in states})}")
     names = states[0].tensors
     # a member that diverged at its first step has no optimiser state, which is the same as zeros
     for state in states:

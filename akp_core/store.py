@@ -45,6 +45,10 @@ def digest(spec: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class DamagedError(AkpError):
+    """A stored file that is not what was written; it has been set aside, and counts as absent."""
+
+
 class Store:
     """A folder of finished segments, shared by any number of processes.
 
@@ -158,7 +162,7 @@ class Store:
             raise _unreadable(path, error) from error
         raise self._set_aside(key, name)
 
-    def _set_aside(self, key: str, name: str) -> AkpError:
+    def _set_aside(self, key: str, name: str) -> DamagedError:
         """Move a damaged segment out of the way; returns the error to raise."""
         aside = self.root / "damaged" / f"{key}-{uuid.uuid4().hex[:8]}"
         what = f"{name} of segment {key[:12]}"
@@ -166,13 +170,13 @@ class Store:
             aside.parent.mkdir(parents=True, exist_ok=True)
             self.folder(key).rename(aside)
         except FileNotFoundError:
-            return AkpError(f"{what} was taken out of the store by another process; run the study again")
+            return DamagedError(f"{what} was taken out of the store by another process; run the study again")
         except OSError as error:
-            return AkpError(
+            return DamagedError(
                 f"{what} is damaged and could not be set aside ({error.strerror}); "
                 f"remove {self.folder(key)} and run the study again"
             )
-        return AkpError(f"{what} is damaged; it was set aside as {aside}; run the study again")
+        return DamagedError(f"{what} is damaged; it was set aside as {aside}; run the study again")
 
     def write(self, key: str, state: State, record: Tensors, manifest: dict[str, Any]) -> None:
         """Put a finished segment in, whole or not at all; one already there has the same bits and stays."""

@@ -7,7 +7,7 @@ trained once, and a new onset, stress or member adds only its own branch. The ke
 of all that determines its bits, its parent's key included.
 
 A segment holds one member, so that results depend neither on how many members a study has nor on which of
-them are trained together. Segments of one phase may be trained as one block (`akp_core.population`).
+them are trained together. Segments of one phase may be trained as one block (`akp_core.shard`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Setting:
     """What all segments of a study share."""
 
     data: str
+    shape: tuple[int, int, int]
+    classes: int
     network: Architecture
     recipe: Recipe
     taps: tuple[str, ...]
@@ -45,7 +47,8 @@ class Setting:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """Every field as plain data."""
-        plain = {"data": self.data, "taps": self.taps, "device": self.device, "engine": self.engine}
+        names = ("data", "shape", "classes", "taps", "device", "engine")
+        plain = {name: getattr(self, name) for name in names}
         return plain | {"network": self.network.spec, "recipe": asdict(self.recipe)}
 
 
@@ -133,9 +136,9 @@ def grow(
     per_epoch = study.recipe.steps_per_epoch(len(study.data.train))
     places = cuts(study.recipe, per_epoch)
     seen = {epoch * per_epoch for epoch in grid(study.recipe.epochs)}
-    setting = Setting(
-        study.data.fingerprint, study.network, study.recipe, study.taps or (), device.type, engine
-    )
+    data = study.data
+    images = data.fingerprint, data.shape, data.classes
+    setting = Setting(*images, study.network, study.recipe, study.taps or (), device.type, engine)
 
     def add(parent: str | None, seed: int, phase: Phase, *, look: bool = True) -> str:
         looks = {s for s in seen if phase.start < s <= phase.stop or s == phase.start == 0}

@@ -19,6 +19,7 @@ _REGISTRIES: dict[type, dict[str, Entry]] = {
     Loss: LOSSES,  # type: ignore[dict-item]
     Disturbance: DISTURBANCES,  # type: ignore[dict-item]
 }
+_LEARNT: list[Entry] = []  # a sender may change its mind: a cell of a notebook is run again
 _OURS = {kind: frozenset(entries) for kind, entries in _REGISTRIES.items()}
 
 
@@ -44,8 +45,11 @@ def learn(entries: Iterable[Entry]) -> None:
         If this process knows another function by one of the names.
     """
     for entry in entries:
-        known = _REGISTRIES[type(entry)].setdefault(entry.name, entry)
-        if known.identity != entry.identity:
+        registry = _REGISTRIES[type(entry)]
+        if entry.name not in registry or registry[entry.name] in _LEARNT:
+            registry[entry.name] = entry
+            _LEARNT.append(entry)
+        if registry[entry.name].identity != entry.identity:
             raise AkpError(
                 f"the {type(entry).__name__.lower()} {entry.name!r} is another function here than where the "
                 "study was laid out; use one version of the code everywhere"

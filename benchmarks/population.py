@@ -61,7 +61,8 @@ def measure(options: Options) -> Result:
     seen = {name: _measure(name, case, members, repeats, rates, options) for name, case in cases.items()}
     book = seen["book"]
     details = {"goal_bf16": GOAL_BF16, "rates": rates, "members": members, "cases": seen}
-    details |= {"ratio_bf16": book["ratio"].get("bfloat16"), "bf16": book["bf16"]}
+    ratio = book["ratio"].get("bfloat16")
+    details |= {"ratio_bf16": ratio, "bf16": book["bf16"]}
     return Result(
         "population",
         book["ratio"]["float32"],
@@ -72,6 +73,7 @@ def measure(options: Options) -> Result:
         book["median"]["float32"],
         interquartile(book["samples"]["float32"]),
         details,
+        {f"bfloat16 at least {GOAL_BF16} times": ratio >= GOAL_BF16} if ratio and book["native"] else {},
     )
 
 
@@ -125,6 +127,7 @@ def _measure(
         "samples": samples,
         "workers": workers,
         "bf16": why,
+        "native": native,
     }
 
 

@@ -96,6 +96,13 @@ def measure(options: Options) -> Result:
         first["median_s"],
         first["spread"],
         details,
+        {
+            f"{case.name} at least {case.goal:g} times, and half of the floor": case.name in best
+            and "float32" in best[case.name]
+            and best[case.name]["float32"]["ratio"] >= case.goal
+            and best[case.name]["float32"]["share_of_floor"] >= SHARE
+            for case in cases
+        },
     )
 
 

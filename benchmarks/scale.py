@@ -87,6 +87,7 @@ def measure(options: Options) -> Result:
             / 1e3,
             "read_peak": {n: middle(peak, "read_peak") for n, peak in peaks.items()},
         },
+        {"disk within a tenth of the bound": abs(written["written"] / written["predicted"] - 1) < 0.1},
     )
 
 

@@ -58,11 +58,11 @@ def measure(options: Options) -> Result:
             "steps_cold": whole,
             "seconds_cold": cold,
             "goal_seconds": GOAL_SECONDS,
-            "seconds_met": statistics.median(seconds) < GOAL_SECONDS,
             "process_seconds": statistics.median(one["process_seconds"] for one in again),
             "networks": len(population.rows),
             "bytes_stored": size,
         },
+        {f"below {GOAL_SECONDS:g} seconds": statistics.median(seconds) < GOAL_SECONDS},
     )
 
 

@@ -12,6 +12,7 @@ Without a GPU the same step runs uncaptured, so that its arithmetic is tested an
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from akp_core.engines.member import Loop
-from akp_core.engines.objective import new_optimizer, objective
+from akp_core.engines.objective import laid_out_as, new_optimizer, objective
 from akp_core.engines.resident import Resident, epoch_of_batches
 from akp_core.networks import Architecture
 from akp_core.recipe import Recipe
@@ -61,7 +62,7 @@ class Graphed(Loop):
 
     def _share_one_optimizer(self) -> None:
         """One fused optimiser for all members, whose state is there from the start and never moves."""
-        self._parameters = [list(member.named.values()) for member in self.members]
+        self._parameters = [member.trained for member in self.members]
         together = [p for parameters in self._parameters for p in parameters]
         self.optimizer = new_optimizer(self.recipe, together, rate=self._rate)
         for p in together:
@@ -143,8 +144,9 @@ class Graphed(Loop):
         x, y = self.data.batch(batch), member.labels[batch]
         mean, right = objective(member.model, member.loss, x, y, self.recipe.precision)
         # not backward(): its accumulation nodes remember the stream they were made on
-        for p, gradient in zip(parameters, torch.autograd.grad(mean, parameters), strict=True):
-            p.grad = gradient
+        gradients = torch.autograd.grad(mean, parameters, allow_unused=True)
+        for p, gradient in zip(parameters, gradients, strict=True):
+            p.grad = None if gradient is None else laid_out_as(p, gradient)
         mean = mean.detach()
         first = (self._lost[k] < 0) & ~mean.isfinite()
         self._lost[k].copy_(torch.where(first, self._step[0], self._lost[k]))
@@ -152,27 +154,33 @@ class Graphed(Loop):
         self._right[k].add_(right)
 
     def _capture(self) -> None:
-        """Capture a step; the steps that warm the device up beforehand are undone."""
+        """Capture a step, after a few that warm the device up."""
         device = self.data.device
-        moving = self._moving()
-        kept = [t.detach().clone() for t in moving]
         side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self._all_members()
+        with torch.cuda.stream(side), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*capturable=True.*")  # true of these steps, and meant
+            self._warm_up()
         torch.cuda.current_stream(device).wait_stream(side)
-        with torch.no_grad():
-            for tensor, before in zip(moving, kept, strict=True):
-                tensor.copy_(before)
-        self.optimizer.zero_grad(set_to_none=True)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._all_members()
+
+    def _warm_up(self, steps: int = 3) -> None:
+        """Take the coming step a few times over and undo it each time."""
+        moving = self._moving()
+        kept = [t.detach().clone() for t in moving]
+        for _ in range(steps):
+            self._all_members()
+            with torch.no_grad():
+                for tensor, before in zip(moving, kept, strict=True):
+                    tensor.copy_(before)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _moving(self) -> list[Tensor]:
         """Every tensor that a step writes to."""
         state = [t for entry in self.optimizer.state.values() for t in entry.values()]
         buffers = [b for member in self.members for b in member.buffers.values()]
         counters = [self._within, self._step, self._lost, self._loss, self._right]
-        return [p for part in self._parameters for p in part] + state + buffers + counters
+        weights = [p for part in self._parameters for p in part]
+        return weights + state + buffers + counters

@@ -40,12 +40,13 @@ class Member:
         model = network.build(data.shape, data.classes, generator(seed, "weights")).to(data.device)
         self.model = model.to(memory_format=torch.channels_last)
         self.named = dict(self.model.named_parameters())
+        self.trained = [p for p in self.named.values() if p.requires_grad]
         self.buffers = dict(self.model.named_buffers())
         self.draws = network.draws
         self.steps_per_epoch = recipe.steps_per_epoch(len(data.labels))
         self.steps = recipe.epochs * self.steps_per_epoch
         self.diverged = -1
-        self.optimizer = new_optimizer(recipe, list(self.named.values()))
+        self.optimizer = new_optimizer(recipe, self.trained)
         self._epoch, self._batches = -1, torch.empty(0)
 
     def enter(self, phase: Phase, *, reset: bool) -> None:
@@ -54,7 +55,7 @@ class Member:
         self.loss, self.labels = phase.loss_function(), self.data.labels_in(phase)
         self.on = {target: phase.acting_on(target) for target in ("rate", "images", "weights")}
         if reset:
-            self.optimizer = new_optimizer(self.recipe, list(self.named.values()))
+            self.optimizer = new_optimizer(self.recipe, self.trained)
 
     def step(self, step: int) -> tuple[float, int]:
         """One step of training; returns its loss and how many images it got right.
@@ -66,7 +67,9 @@ class Member:
         for disturbance, dose in self.on["images"]:
             x = disturbance.function(x, dose, generator(self.seed, disturbance.name, step))
         if self.draws:
-            torch.manual_seed(derive(self.seed, "draws", step))
+            torch.default_generator.manual_seed(derive(self.seed, "draws", step))
+            if self.data.device.type == "cuda":
+                torch.cuda.manual_seed(derive(self.seed, "draws", step))
         with self._disturbed(step):
             mean, right = objective(self.model, self.loss, x, y, self.recipe.precision)
             value = float(mean.detach())
@@ -100,16 +103,16 @@ class Member:
         if not self.on["weights"]:
             yield
             return
-        clean = {name: p.detach().clone() for name, p in self.named.items()}
+        clean = [p.detach().clone() for p in self.trained]
         for disturbance, dose in self.on["weights"]:
             stream = generator(self.seed, disturbance.name, step)
-            for p in self.named.values():
+            for p in self.trained:
                 p.data.copy_(disturbance.function(p.data, dose, stream))
         try:
             yield
         finally:
-            for name, p in self.named.items():
-                p.data.copy_(clean[name])
+            for p, before in zip(self.trained, clean, strict=True):
+                p.data.copy_(before)
 
     def dump(self) -> Tensors:
         """The member's weights, buffers and optimiser state, copied to the CPU."""

@@ -63,9 +63,16 @@ def new_optimizer(
     return torch.optim.Adam(parameters, capturable=capturable, **options)
 
 
+def laid_out_as(weight: Tensor, gradient: Tensor) -> Tensor:
+    """A gradient with the strides of its weight, as fused optimisers silently take it to have."""
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)
+
+
 @contextmanager
 def reproducible() -> Iterator[None]:
-    """On a GPU, choose only kernels that give the same bits again, and float32 that is float32 (no TF32)."""
+    """On a GPU, let cuDNN choose only kernels that give the same bits again, and round nothing to TF32."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
     cudnn.deterministic, cudnn.benchmark = True, False

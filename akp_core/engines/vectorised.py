@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from akp_core.engines.objective import new_optimizer, objective
+from akp_core.engines.objective import laid_out_as, new_optimizer, objective
 from akp_core.engines.resident import Resident, epoch_of_batches
 from akp_core.errors import AkpError
 from akp_core.networks import Architecture, swap
@@ -52,7 +52,10 @@ class Vectorised:
             )
         stacked, _ = stack_module_state(models)
         self.template = models[0].to(data.device)
-        self.stacked = {name: nn.Parameter(p.detach().to(data.device)) for name, p in stacked.items()}
+        trained = {name for name, p in models[0].named_parameters() if p.requires_grad}
+        on_device = {name: p.detach().to(data.device) for name, p in stacked.items()}
+        self.stacked = {name: nn.Parameter(p) for name, p in on_device.items() if name in trained}
+        self.frozen = {name: p for name, p in on_device.items() if name not in trained}
         self.optimizer = new_optimizer(recipe, list(self.stacked.values()))
         self.steps_per_epoch = recipe.steps_per_epoch(len(data.labels))
         self.steps = recipe.epochs * self.steps_per_epoch
@@ -97,14 +100,14 @@ class Vectorised:
         for disturbance, dose in self.on["images"]:
             pairs = zip(x, self._streams(disturbance.name, step), strict=True)
             x = torch.stack([disturbance.function(one, dose, stream) for one, stream in pairs])
-        gradients, (loss, right) = self.gradient(self._weights(step), x, self.labels[batch])
+        gradients, (loss, right) = self.gradient(self._weights(step), self.frozen, x, self.labels[batch])
         rate = self.recipe.rate(step, self.steps)
         for disturbance, dose in self.on["rate"]:
             rate = disturbance.function(rate, dose)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         for name, p in self.stacked.items():
-            p.grad = gradients[name]
+            p.grad = laid_out_as(p, gradients[name])
         self.optimizer.step()
         return loss.detach(), right
 
@@ -139,13 +142,13 @@ class Vectorised:
         """Each member's network, in turn, in one and the same module."""
         for i in range(len(self.seeds)):
             for name, p in self.template.named_parameters():
-                p.data.copy_(self.stacked[name][i])
+                p.data.copy_((self.stacked[name] if name in self.stacked else self.frozen[name])[i])
             yield self.template
 
     def dump(self) -> Tensors:
         """All members' tensors, member axis first, as `akp_core.engines.member.Loop` gives them."""
         count = len(self.seeds)
-        out = {f"model/{name}": p.detach()[:count] for name, p in self.stacked.items()}
+        out = {f"model/{name}": p.detach()[:count] for name, p in (self.stacked | self.frozen).items()}
         for name, p in self.stacked.items():
             for key, value in self.optimizer.state.get(p, {}).items():
                 if isinstance(value, Tensor):
@@ -173,12 +176,13 @@ def _one(
     loss: object,
     precision: str,
     weights: Tensors,
+    frozen: Tensors,
     images: Float[Tensor, "b c h w"],
     labels: Int[Tensor, " b"],
 ) -> tuple[Tensor, Tensor]:
     """One member's objective as a function of its weights, for `torch.func`."""
     return objective(
-        lambda x: functional_call(template, weights, (x,)),
+        lambda x: functional_call(template, weights | frozen, (x,)),
         loss,  # type: ignore[arg-type]
         images,
         labels,

@@ -1,5 +1,6 @@
 """The numerics contract: a member trained in a block, by whichever engine, is the member trained alone."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from akp_core.networks import Network, Own
 from akp_core.networks.architectures import BLUEPRINTS
 from akp_core.population import Study, run
 from akp_core.recipe import OPTIMIZERS, PRECISIONS, Recipe
+from akp_core.seeds import generator
 from akp_core.stress import Stress, phases, unstressed
 from akp_core.threads import one_thread
 
@@ -24,18 +26,25 @@ RECIPE = Recipe(epochs=1, batch=32)
 SMALL = Network(width=4, depth=2)
 STEPS = 5
 OTHERS = [name for name in engines.ENGINES if name != "loop"]
-DOSES = {"learning_rate": 3.0, "label_noise": 0.3, "weight_noise": 0.1, "input_noise": 0.3, "occlusion": 0.4}
 
 
 def ends(engine, seeds, *, network=SMALL, recipe=RECIPE, stress=None):
-    """Weights of a block after a few steps under a stress that is there from the start."""
+    """Weights of a block after a few steps, with a look in between, under a stress from the start."""
     steps = recipe.epochs * recipe.steps_per_epoch(len(DATA.train))
     if stress is None:
         phase = unstressed(network, recipe.loss, 0, STEPS)
     else:
         phase = replace(phases(stress, network, recipe.loss, steps)[0], stop=STEPS)
     state, _ = train(
-        network, recipe, DATA, seeds, phase, taps=("logits",), probe_steps=(), device=CPU, engine=engine
+        network,
+        recipe,
+        DATA,
+        seeds,
+        phase,
+        taps=network.taps[-1:],
+        probe_steps=(2,),
+        device=CPU,
+        engine=engine,
     )
     return state.tensors
 
@@ -87,7 +96,8 @@ def test_every_loss(engine: str, name: str) -> None:
 @pytest.mark.parametrize("engine", OTHERS)
 @pytest.mark.parametrize("name", DISTURBANCES)
 def test_every_disturbance(engine: str, name: str) -> None:
-    stress = Stress(name, dose=DOSES[name])
+    entry = DISTURBANCES[name]
+    stress = Stress(name, dose=entry.neutral + 0.3 * min(1.0, entry.high - entry.neutral))
     alone = ends("loop", [7, 8], stress=stress)
     assert apart(alone, ends(engine, [7, 8], stress=stress)) < engines.TOLERANCE
     assert moved(alone)
@@ -97,7 +107,8 @@ def test_every_disturbance(engine: str, name: str) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_every_optimiser(engine: str, optimizer: str, schedule: str) -> None:
-    recipe = replace(RECIPE, optimizer=optimizer, schedule=schedule, weight_decay=0.01, learning_rate=0.01)
+    """Over the end of an epoch: 256 images a step are three steps of it."""
+    recipe = Recipe(2, 256, optimizer, schedule=schedule, weight_decay=0.01, learning_rate=0.01)
     alone = ends("loop", [7, 8], recipe=recipe)
     together = ends(engine, [7, 8], recipe=recipe)
     assert apart(alone, together) < engines.TOLERANCE
@@ -193,6 +204,56 @@ class Plain(nn.Module):
         return self.out(self.act(self.hidden(x.flatten(1))))
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("start", range(7))
+def test_warming_a_device_up_changes_nothing_wherever_training_stands(start: int, optimizer: str) -> None:
+    """An epoch has seven steps; the warm-up before a capture must not run over its end."""
+    recipe = Recipe(1, 128, optimizer)
+    calm = unstressed(SMALL, recipe.loss, 0, 7)
+    block = engines.block("graphed", SMALL, recipe, engines.resident(DATA, CPU), [7, 8], calm)
+    block.enter(calm, reset=False)
+    with one_thread(flush_denormals=True):
+        if start:
+            block.advance(0, start)
+        block._lay_out(0, start)
+        before = block.dump()
+        block._warm_up()
+        assert all(torch.equal(v, before[name]) for name, v in block.dump().items())
+        assert int(block._step) == int(block._within) == start
+        block.advance(start, 7)
+    whole, _ = train(SMALL, recipe, DATA, [7, 8], calm, taps=("logits",), probe_steps=(), device=CPU)
+    assert apart(whole.tensors, block.dump()) < engines.TOLERANCE
+
+
+class Permuted(Plain):
+    def forward(self, x):
+        inner = self.act(torch.einsum("bi,oi->bo", x.flatten(1), self.hidden.weight))
+        return inner @ self.out.weight.t().contiguous()
+
+
+class Frozen(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden.requires_grad_(False)
+        self.spare = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("engine", OTHERS)
+@pytest.mark.parametrize("kind", [Permuted, Frozen])
+@pytest.mark.parametrize("stress", [None, Stress("weight_noise", dose=0.1)])
+def test_weights_of_any_layout_frozen_or_unused_are_trained_alike(engine: str, kind, stress) -> None:
+    network = Own(kind, taps=("act",))
+    network.check(DATA.shape, DATA.classes)
+    how: dict = {"network": network, "recipe": replace(RECIPE, optimizer="sgd"), "stress": stress}
+    alone, together = ends("loop", [7, 8], **how), ends(engine, [7, 8], **how)
+    assert apart(alone, together) < engines.TOLERANCE
+    fresh = network.build(DATA.shape, DATA.classes, generator(7, "weights"))
+    for name, p in fresh.named_parameters():
+        moved = not torch.equal(together[f"model/{name}"][0], p)
+        used = "spare" not in name if kind is Frozen else "bias" not in name
+        assert moved == (p.requires_grad and used), name
+
+
 class Dropping(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -231,6 +292,18 @@ def test_a_network_of_ones_own_that_draws_nothing_is_trained_by_any_engine(engin
     dropping = Own(Dropping)
     dropping.check(DATA.shape, DATA.classes)
     assert dropping.draws
+
+
+def test_threads_of_one_process_do_not_spoil_each_others_draws(tmp_path) -> None:
+    study = Study(
+        DATA, (Stress("activation", "tanh"),), (0.5,), 4, Own(Dropping), Recipe(epochs=2, batch=128)
+    )
+    alone = run(study, store=tmp_path / "a", progress=False)
+    with ThreadPoolExecutor(3) as pool:
+        threads = run(study, store=tmp_path / "b", executor=pool, progress=False)
+    for key in alone.tree.segments:
+        one, other = (p.store.state(key).tensors for p in (alone, threads))
+        assert all(torch.equal(other[name], value) for name, value in one.items())
 
 
 def test_an_engine_says_which_networks_it_cannot_train() -> None:

@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_never_resumed(tmp_path: Path) -> None:
     assert step.step == 9
     assert same(step.tensors, state.tensors)
     assert same(again, record)
-    assert list(store.unfinished()) == [(key_of(1), {"step": "9", **MAKER})]
+    assert list(store.unfinished()) == [(key_of(1), {"step": "9", "seconds": "0.0", **MAKER})]
 
 
 # -- a disk that refuses

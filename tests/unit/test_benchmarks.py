@@ -71,7 +71,7 @@ def test_every_benchmark_runs_and_ends_with_its_figures(name: str) -> None:
 
 
 def _population(found: dict) -> None:
-    assert found["samples"].keys() == {"plain", "float32", "bfloat16"}
+    assert found["cases"]["book"]["samples"].keys() == {"plain", "float32", "bfloat16"}
     assert found["ratio_bf16"] > 0
 
 
