@@ -5,9 +5,10 @@ reference for the others. ``vectorised`` puts a member axis on one computation w
 ``graphed`` captures a step of all members as one CUDA graph; it is the default on a GPU.
 
 The contract: a member trained in a block equals the member trained alone. It holds bit for bit within an
-engine, whoever else is in the block, and within rounding (`TOLERANCE`) between engines. Rounding grows
-where a preactivation is within rounding of a kink (ReLU's slope may flip there) and where Adam divides a
-gradient that is all rounding by its own size; neither favours one engine.
+engine, whoever else is in the block (shown on a CPU; no GPU has been at hand), and within rounding
+(`TOLERANCE`) between engines. Rounding grows where a preactivation is within rounding of a kink (ReLU's slope
+may flip there) and where Adam divides a gradient that is all rounding by its own size; neither favours one
+engine.
 """
 
 from __future__ import annotations

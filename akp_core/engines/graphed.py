@@ -6,7 +6,8 @@ step reads its place in training from counters on the device, so the host does n
 replay. A phase is captured anew, since its functions are other ones. Whatever draws fresh numbers in a
 step is not for a graph; `akp_core.engines.block` gives it to `Loop`.
 
-Without a GPU the same step runs uncaptured, so that its arithmetic is tested anywhere.
+Without a GPU the same step runs uncaptured, so that its arithmetic is tested anywhere; the capture itself
+has not been run yet.
 """
 
 from __future__ import annotations

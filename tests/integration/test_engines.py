@@ -1,5 +1,9 @@
-"""The numerics contract: a member trained in a block, by whichever engine, is the member trained alone."""
+"""The numerics contract: a member trained in a block, by whichever engine, is the member trained alone.
 
+``AKP_TEST_DEVICE=cuda`` holds it on a GPU.
+"""
+
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -20,7 +24,7 @@ from akp_core.seeds import generator
 from akp_core.stress import Stress, phases, unstressed
 from akp_core.threads import one_thread
 
-CPU = torch.device("cpu")
+DEVICE = torch.device(os.environ.get("AKP_TEST_DEVICE", "cpu"))
 DATA = load("digits")
 RECIPE = Recipe(epochs=1, batch=32)
 SMALL = Network(width=4, depth=2)
@@ -43,7 +47,7 @@ def ends(engine, seeds, *, network=SMALL, recipe=RECIPE, stress=None):
         phase,
         taps=network.taps[-1:],
         probe_steps=(2,),
-        device=CPU,
+        device=DEVICE,
         engine=engine,
     )
     return state.tensors
@@ -141,7 +145,7 @@ def test_a_member_has_the_same_bits_in_any_company(engine: str, precision: str) 
 def test_a_block_broken_off_goes_on_to_the_same_bits(engine: str, optimizer: str) -> None:
     recipe = replace(RECIPE, epochs=2, optimizer=optimizer, batch=128)
     phase = unstressed(SMALL, recipe.loss, 0, 14)
-    how = {"taps": ("features",), "probe_steps": (0, 5, 14), "device": CPU, "engine": engine}
+    how = {"taps": ("features",), "probe_steps": (0, 5, 14), "device": DEVICE, "engine": engine}
     kept = []
     end, record = train(SMALL, recipe, DATA, [7, 8], phase, checkpoint=lambda *c: kept.append(c), **how)
     assert [state.step for state, _ in kept] == [5, 7]
@@ -161,12 +165,12 @@ def test_a_study_gives_the_same_networks_by_any_engine(engine: str, tmp_path) ->
         SMALL,
         Recipe(epochs=2, batch=128),
     )
-    there = run(study, store=tmp_path, engine=engine, progress=False)
-    here = run(study, store=tmp_path, engine="loop", progress=False)
+    there = run(study, store=tmp_path, engine=engine, device=DEVICE, progress=False)
+    here = run(study, store=tmp_path, engine="loop", device=DEVICE, progress=False)
     assert not set(there.tree.segments) & set(here.tree.segments), "an engine is part of the key"
     assert torch.allclose(there.distances("features"), here.distances("features"), atol=1e-3)
     assert (there.predictions() == here.predictions()).double().mean() > 0.99
-    one_more = run(replace(study, members=4), store=tmp_path, engine=engine, progress=False)
+    one_more = run(replace(study, members=4), store=tmp_path, engine=engine, device=DEVICE, progress=False)
     assert set(there.tree.segments) < set(one_more.tree.segments)
 
 
@@ -179,7 +183,7 @@ def test_one_member_that_diverges_takes_no_other_with_it(engine: str) -> None:
         engine,
         SMALL,
         RECIPE,
-        engines.resident(DATA, CPU),
+        engines.resident(DATA, DEVICE),
         [7, 8],
         phase := unstressed(SMALL, RECIPE.loss, 0, 5),
     )
@@ -210,7 +214,7 @@ def test_warming_a_device_up_changes_nothing_wherever_training_stands(start: int
     """An epoch has seven steps; the warm-up before a capture must not run over its end."""
     recipe = Recipe(1, 128, optimizer)
     calm = unstressed(SMALL, recipe.loss, 0, 7)
-    block = engines.block("graphed", SMALL, recipe, engines.resident(DATA, CPU), [7, 8], calm)
+    block = engines.block("graphed", SMALL, recipe, engines.resident(DATA, DEVICE), [7, 8], calm)
     block.enter(calm, reset=False)
     with one_thread(flush_denormals=True):
         if start:
@@ -221,7 +225,7 @@ def test_warming_a_device_up_changes_nothing_wherever_training_stands(start: int
         assert all(torch.equal(v, before[name]) for name, v in block.dump().items())
         assert int(block._step) == int(block._within) == start
         block.advance(start, 7)
-    whole, _ = train(SMALL, recipe, DATA, [7, 8], calm, taps=("logits",), probe_steps=(), device=CPU)
+    whole, _ = train(SMALL, recipe, DATA, [7, 8], calm, taps=("logits",), probe_steps=(), device=DEVICE)
     assert apart(whole.tensors, block.dump()) < engines.TOLERANCE
 
 

@@ -17,8 +17,10 @@ NET = Network(depth=2)
 RELU = (("block1.slot", (("relu", 1.0),)), ("block2.slot", (("relu", 1.0),)))
 TANH = (("block1.slot", (("tanh", 1.0),)), ("block2.slot", (("tanh", 1.0),)))
 CE, HINGE = (("cross_entropy", 1.0),), (("hinge", 1.0),)
-DOSES = {"learning_rate": 10.0}
-DISTURBED = [Stress(kind, dose=DOSES.get(kind, 0.2)) for kind in sorted(DISTURBANCES)]
+DISTURBED = [
+    Stress(name, dose=entry.neutral + 0.2 * min(1.0, entry.high - entry.neutral))
+    for name, entry in sorted(DISTURBANCES.items())
+]
 STRESSES = [
     Stress(),
     *(Stress("activation", name) for name in sorted(palette.ACTIVATIONS)),
