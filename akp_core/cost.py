@@ -21,7 +21,7 @@ from akp_core.threads import one_thread
 from akp_core.tree import Tree
 
 WORTH_PROCESSES = 15.0  # seconds of training below which starting processes costs more than it saves
-SAMPLE = 8  # steps timed; the first batches of the data are enough for them
+SAMPLE = 8  # steps timed, and members at most; a whole block may be more than the memory of a GPU holds
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _sample(study: Study, device: torch.device, engine: str) -> tuple[float, flo
         count = min(SAMPLE, study.steps)
         data = Resident.of(study.data, here, first=count * study.recipe.batch)
         calm = unstressed(study.network, study.recipe.loss, 0, study.steps)
-        seeds = [study.member_seed(m) for m in range(min(study.members, TOGETHER[how]))]
+        seeds = [study.member_seed(m) for m in range(min(study.members, TOGETHER[how], SAMPLE))]
         block = engines.block(how, study.network, study.recipe, data, seeds, calm)
         block.enter(calm, reset=False)
         block.advance(0, 1)
