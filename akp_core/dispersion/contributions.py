@@ -7,7 +7,10 @@ what is permuted here is the contribution of each model to V, its jackknife pseu
 .. math:: p_i = n V - (n-1) V_{-i} = \tfrac{n}{n-2} \|x_i - \bar x\|^2
           - \tfrac{1}{(n-1)(n-2)} \textstyle\sum_j \|x_j - \bar x\|^2 ,
 
-whose mean is V and in which that common part cancels. By Efron and Stein (1981) the jackknife errs on the
+whose mean is V and in which that common part cancels. In terms of the row sums
+:math:`r_i = \sum_j d_{ij}^2` it is
+:math:`p_i = \tfrac{r_i}{n-2} - \tfrac{1}{2(n-1)(n-2)} \sum_j r_j`, so it needs no centroid and holds for
+every dissimilarity, Euclidean or not. By Efron and Stein (1981) the jackknife errs on the
 side of caution. Rejections at a nominal 5 % without a difference, in simulations over 5, 20 and 200
 dimensions (2000 each, 199 permutations):
 
@@ -28,7 +31,10 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 from scipy import stats
 
-from akp_core.dispersion.geometry import squared_to_centroid
+from akp_core.dispersion.geometry import about_centroid
+
+_CANCELLED = 1e-12
+"""A dispersion that falls below this share when one model is left out is zero to round-off."""
 
 _HUGE = 1e300
 """Stands for an infinite statistic, which scipy cannot compare with a tolerance."""
@@ -36,8 +42,12 @@ _HUGE = 1e300
 
 def pseudo_values(squared: Float64[np.ndarray, "n n"]) -> Float64[np.ndarray, " n"]:
     """Jackknife pseudo-values of the dispersion V of one family (formula above); their mean is V."""
-    n = len(squared)
-    to_centroid = squared_to_centroid(squared)
+    return pseudo_values_about(about_centroid(squared))
+
+
+def pseudo_values_about(to_centroid: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """The same from the members' squared distances to the mean of their family."""
+    n = len(to_centroid)
     return n / (n - 2) * to_centroid - to_centroid.sum() / ((n - 1) * (n - 2))
 
 
@@ -63,6 +73,33 @@ def contrast(
     return np.nan_to_num(t, nan=0.0, posinf=_HUGE, neginf=-_HUGE)
 
 
+def log_pseudo_values(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    r"""Jackknife pseudo-values of log V, :math:`n \log V - (n-1) \log V_{-i}`, from those of V.
+
+    None where V is 0, or vanishes (to round-off) when one model is left out: then they do not exist.
+    """
+    n, v = len(values), float(values.mean())
+    if v <= 0:
+        return None
+    left_out = (n * v - values) / (n - 1)
+    if left_out.min() <= _CANCELLED * v:
+        return None
+    return n * np.log(v) - (n - 1) * np.log(left_out)
+
+
+def squared_error(
+    unhappy: NDArray[np.float64], happy: NDArray[np.float64], *, paired: bool
+) -> tuple[float, float]:
+    """Squared standard error of a difference of means, and its degrees of freedom."""
+    a, b = unhappy, happy
+    if paired:
+        return float((a - b).var(ddof=1) / len(a)), len(a) - 1.0
+    va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    shares = va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)
+    freedom = float((va + vb) ** 2 / shares) if shares > 0 else float(len(a) + len(b) - 2)
+    return float(va + vb), freedom
+
+
 def jackknife_interval(
     unhappy: NDArray[np.float64], happy: NDArray[np.float64], *, confidence: float, paired: bool
 ) -> tuple[float, float]:
@@ -82,26 +119,10 @@ def jackknife_interval(
     ----------
     Miller 1968, Jackknifing variances.
     """
-    u, h = unhappy.mean(), happy.mean()
-    if u <= 0 or h <= 0:
-        return -np.inf, np.inf
-
-    def log_pseudo_values(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        n, v = len(values), values.mean()
-        left_out = (n * v - values) / (n - 1)
-        with np.errstate(divide="ignore"):
-            return n * np.log(v) - (n - 1) * np.log(np.maximum(left_out, 0))
-
     a, b = log_pseudo_values(unhappy), log_pseudo_values(happy)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    if a is None or b is None:
         return -np.inf, np.inf
-    if paired:
-        variance, freedom = (a - b).var(ddof=1) / len(a), len(a) - 1.0
-    else:
-        va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-        variance = va + vb
-        shares = va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)
-        freedom = float(variance**2 / shares) if shares > 0 else float(len(a) + len(b) - 2)
+    variance, freedom = squared_error(a, b, paired=paired)
     half = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance)) / 2
-    effect = float(np.log(u / h)) / 2
+    effect = float(np.log(unhappy.mean() / happy.mean())) / 2
     return effect - half, effect + half

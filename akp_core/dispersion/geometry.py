@@ -26,6 +26,9 @@ Array: TypeAlias = np.ndarray | Tensor
 _ROUND_OFF = 1e-6
 """A squared distance to the centroid may fall this far below zero, relative to the family's mean."""
 
+_SMALLEST, _LARGEST = 1e-140, 1e140
+"""The largest distance lies between these, so that sums of squares neither vanish nor overflow."""
+
 
 def as_numpy(x: Array) -> NDArray[Any]:
     """A NumPy view or copy of an array, wherever it lives."""
@@ -59,7 +62,8 @@ def squared_distances(
     Raises
     ------
     AkpError
-        If the matrix is not such a matrix, naming the first entry at fault.
+        If the matrix is not such a matrix, naming the first entry at fault; if its largest entry is so
+        small or so large that squares leave the range of float64.
     """
     given = as_numpy(distances)
     if given.ndim != 2 or given.shape[0] != given.shape[1] or given.dtype.kind not in "fiu":
@@ -75,7 +79,13 @@ def squared_distances(
             "finite distances, or NaN to every other model for one without a representation",
             f"{d[i, j]} between models {i} and {j}",
         )
-    scale = float(np.max(d[inner], initial=0.0))
+    scale = float(np.max(np.abs(d[inner]), initial=0.0))
+    if scale > _LARGEST or 0 < scale < _SMALLEST:
+        raise expected(
+            f"distances of which the largest is 0 or from {_SMALLEST:g} to {_LARGEST:g}",
+            f"{scale:g}",
+            "give them in another unit",
+        )
     for fault, where in (
         ("distances of 0 or more", d < 0),
         ("distance 0 of a model to itself", ~off & (np.abs(d) > 1e-9 * scale)),
@@ -99,6 +109,11 @@ def family_codes(families: Shaped[Array, " M"], members: int) -> tuple[list[obje
     return list(names.tolist()), codes.astype(np.int64)
 
 
+def about_centroid(squared: Float64[np.ndarray, "n n"]) -> Float64[np.ndarray, " n"]:
+    """The right-hand side of the identity above, for any dissimilarity; only Euclidean ones promise >= 0."""
+    return squared.mean(axis=1) - squared.mean() / 2
+
+
 def squared_to_centroid(squared: Float64[np.ndarray, "n n"]) -> Float64[np.ndarray, " n"]:
     """Squared distance of each member of one family to the family's mean (formula above).
 
@@ -107,7 +122,7 @@ def squared_to_centroid(squared: Float64[np.ndarray, "n n"]) -> Float64[np.ndarr
     AkpError
         If one is negative beyond round-off: the distance is not Euclidean.
     """
-    to_centroid = squared.mean(axis=1) - squared.mean() / 2
+    to_centroid = about_centroid(squared)
     worst = float(to_centroid.min(initial=0.0))
     if worst < -_ROUND_OFF * squared.mean():
         raise AkpError(

@@ -23,7 +23,11 @@ class LocationTest:
         Between-family over within-family mean square; about 1 without a difference, infinite where every
         family consists of identical models and the families differ, 0 where all models are identical.
     r_squared : float
-        Share of the total sum of squares that lies between families, in [0, 1].
+        Share of the total sum of squares that lies between families: in [0, 1] for Euclidean distances.
+        Others can give a negative share, and then a negative pseudo_f.
+    omega_squared : float
+        The same share with its bias removed, about 0 without a difference and 1 at most,
+        :math:`(k-1)(F-1) / ((k-1)(F-1) + M)`: what the share would be in the population.
     p_value : float
         One-sided (large F), by permutation of models.
     members : int
@@ -37,6 +41,7 @@ class LocationTest:
     p_value: float
     members: int
     excluded: int
+    omega_squared: float
 
 
 def _within(
@@ -77,8 +82,8 @@ def location_test(
     Parameters
     ----------
     distances : (M, M) array, NumPy or torch
-        Distances between models; NaN rows and columns mark models without a representation, which are
-        left out and counted.
+        Distances between models: symmetric, 0 or more, Euclidean or not; NaN rows and columns mark models
+        without a representation, which are left out and counted.
     families : (M,) array
         A label for each model.
     paired : (M,) integer array, optional
@@ -103,11 +108,14 @@ def location_test(
     A difference of dispersion alone can also make F large when family sizes differ (Anderson and Walsh
     2013), so read it beside `anna_karenina_test`.
 
+    The sums of squares are half mean squared distances, so they need no centroid and no Euclidean distance;
+    for Euclidean ones they are the sums of squared distances to the centroids.
+
     Invariances: scale of the distances. Cost: :math:`kM^2` operations per permutation, as matrix products.
 
     References
     ----------
-    Anderson 2001 (PERMANOVA).
+    Anderson 2001 (PERMANOVA); Kelley 1935 and Hays 1963 (omega squared).
     """
     check_resampling(permutations, rng)
     squared, usable = squared_distances(distances)
@@ -141,17 +149,22 @@ def location_test(
     for start in range(0, permutations, batch):
         draws = _shuffled(codes, blocks, min(batch, permutations - start), rng)
         as_small += int((_within(squared, draws, k) <= within + 1e-12 * total).sum())
-    between = max(total - within, 0.0)
+    between = total - within
+    if abs(between) <= 1e-12 * total:
+        between = max(between, 0.0)
     if total == 0:
-        pseudo_f = 0.0
+        pseudo_f, omega_squared = 0.0, 0.0
     elif within <= 1e-15 * total:
-        pseudo_f = float("inf")
+        pseudo_f, omega_squared = float("inf"), 1.0
     else:
         pseudo_f = (between / (k - 1)) / (within / (members - k))
+        unbiased = (k - 1) * (pseudo_f - 1)
+        omega_squared = unbiased / (unbiased + members)
     return LocationTest(
         pseudo_f=pseudo_f,
         r_squared=between / total if total else 0.0,
         p_value=(1 + as_small) / (1 + permutations),
         members=members,
         excluded=int((~usable).sum()),
+        omega_squared=omega_squared,
     )

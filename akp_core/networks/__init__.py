@@ -12,7 +12,7 @@ from akp_core.networks.architectures import BLUEPRINTS, Blueprint
 from akp_core.networks.own import Own
 from akp_core.networks.slot import Slot, slots, swap
 from akp_core.networks.specification import Architecture, Network
-from akp_core.networks.tap import representations, tapped
+from akp_core.networks.tap import continued, evaluating, representations, tapped
 
 __all__ = [
     "BLUEPRINTS",
@@ -21,6 +21,8 @@ __all__ = [
     "Network",
     "Own",
     "Slot",
+    "continued",
+    "evaluating",
     "representations",
     "slots",
     "swap",

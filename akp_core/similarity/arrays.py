@@ -6,7 +6,7 @@ before anything is multiplied: uncentred float32 Gram matrices of features with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -22,6 +22,10 @@ A = TypeVar("A", np.ndarray, Tensor)
 
 _ROUND_OFF = 4
 """Deviations up to this many units in the last place of the input's own dtype count as none."""
+_FAR_FROM_ZERO = {torch.float32: 1e-4, torch.float64: 1e-12}
+"""Variance over squared mean below which centring in the dtype itself would lose digits."""
+_ROOM = {torch.float32: 1e5, torch.float64: 1e60}
+"""Root mean square beyond which, or below whose inverse, fourth powers could over- or underflow."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,10 @@ class Features:
     Attributes
     ----------
     centred : Float[Tensor, "n p"]
-        Float64, column means zero, largest magnitude 1 (so no scale over- or underflows its square).
+        Column means zero. Of `read`: float64, largest magnitude 1 (so no scale over- or underflows its
+        square). Of `admit`: float32 or float64, as came, scaled only where it must be.
+    scale : float
+        What the features were divided by.
     constant : bool
         Whether every feature is the same for all examples, up to round-off of the dtype that came.
     name : str
@@ -39,6 +46,7 @@ class Features:
     """
 
     centred: Float[Tensor, "n p"]
+    scale: float
     constant: bool
     name: str
 
@@ -103,15 +111,70 @@ def read(x: Real[Array, "n p"], name: str) -> Features:
             "a diverged model has no CKA, leave it out and count it"
         )
     magnitude = values.abs().amax(dim=0)
-    if float(magnitude.max()) > 0:
-        values /= magnitude.max()
-        magnitude = magnitude / magnitude.max()
+    scale = float(magnitude.max()) or 1.0
+    values /= scale
     values -= values.mean(dim=0)
     deviation = values.abs().amax(dim=0)
-    constant = bool((deviation <= _ROUND_OFF * eps * magnitude).all())
+    constant = bool((deviation <= _ROUND_OFF * eps * magnitude / scale).all())
     if not constant:
+        scale *= float(deviation.max())
         values /= deviation.max()
-    return Features(values, constant, name)
+    return Features(values, scale, constant, name)
+
+
+def admit(x: Real[Array, "n p"], name: str) -> Features:
+    """Check one representation and centre its features in the precision that it came in.
+
+    As `read`, but float32 and less stay float32, at the cost of three passes over the array. What would
+    lose digits in float32 (features far from zero, huge or tiny) is centred and scaled in float64 first.
+    """
+    whole = x.detach() if isinstance(x, Tensor) else x
+    if isinstance(whole, Tensor) and whole.dtype in (torch.float16, torch.bfloat16):
+        whole = whole.float()
+    if isinstance(whole, Tensor) and whole.device.type == "cpu" and whole.dtype in _ROOM:
+        whole = whole.numpy()
+    centred: Tensor | None = None
+    if isinstance(whole, Tensor) and whole.dtype in _ROOM and whole.ndim == 2 and whole.numel():
+        mean = whole.mean(dim=0)
+        centred = _second_pass(whole - mean, float(mean.square().sum(dtype=torch.float64)))
+    elif (
+        isinstance(whole, np.ndarray)
+        and whole.ndim == 2
+        and whole.size
+        and whole.dtype in (np.float32, np.float64)
+    ):
+        ones = np.full(len(whole), 1 / len(whole), dtype=whole.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            middle = ones @ whole
+            deviations = torch.from_numpy(whole - middle)
+            centred = _second_pass(deviations, float(np.vdot(middle, middle)))
+    if centred is not None:
+        return Features(centred, 1.0, False, name)
+    features = read(x, name)
+    single = str(x.dtype).removeprefix("torch.") in ("bfloat16", "float16", "float32")
+    return replace(features, centred=features.centred.float()) if single else features
+
+
+def _second_pass(centred: Float[Tensor, "n p"], mean_square: float) -> Float[Tensor, "n p"] | None:
+    """Take out what rounding of a large mean left; None where the dtype itself cannot hold the result."""
+    n, p = centred.shape
+    spread = float(_rows_squared(centred).sum(dtype=torch.float64))
+    room = _ROOM[centred.dtype]
+    if not 1 / room**2 < spread / (n * p) < room**2 or not mean_square < np.inf:
+        return None
+    if spread < _FAR_FROM_ZERO[centred.dtype] * n * mean_square:
+        return None
+    if spread < 0.1 * n * mean_square:
+        centred -= centred.mean(dim=0)
+    return centred
+
+
+def _rows_squared(x: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+    if x.device.type != "cpu":
+        return torch.linalg.vecdot(x, x)
+    rows = x.numpy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        return torch.from_numpy(np.vecdot(rows, rows))
 
 
 def same_examples(first: Features, second: Features) -> None:

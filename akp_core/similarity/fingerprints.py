@@ -15,7 +15,7 @@ from torch import Tensor
 
 from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.similarity.arrays import A, Array, as_float64, like, non_finite_entries, read
-from akp_core.similarity.gram import Estimator, check_choices, check_enough_examples, unit_gram
+from akp_core.similarity.gram import Estimator, check_enough_examples, check_estimator, unit_gram
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _BLOCK = 1 << 16
@@ -73,7 +73,7 @@ def fingerprint(
     ----------
     Szekely and Rizzo 2014 (U-centring); Song et al. 2012, eq. 5.
     """
-    check_choices(estimator, "linear")
+    check_estimator(estimator)
     stored = str(dtype).removeprefix("torch.")
     if stored not in _DTYPES:
         raise unknown_name("dtype of a fingerprint", stored, _DTYPES)
@@ -106,7 +106,7 @@ def representation_fault(
     -----
     Cost: that of a fingerprint.
     """
-    check_choices(estimator, "linear")
+    check_estimator(estimator)
     if non_finite_entries(x):
         return "diverged"
     features = read(x, "x")

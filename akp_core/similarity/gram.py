@@ -20,21 +20,19 @@ from torch import Tensor
 
 from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.similarity.arrays import Features
+from akp_core.similarity.kernels import Rbf
 
 Estimator = Literal["biased", "unbiased"]
-Kernel = Literal["linear"]
 
 _LEAST_EXAMPLES = {"biased": 2, "unbiased": 4}
 _ZERO = 1e-12
 """A U-centred Gram below this share of the centred Gram is round-off."""
 
 
-def check_choices(estimator: str, kernel: str) -> None:
-    """Refuse an estimator or a kernel that does not exist."""
+def check_estimator(estimator: str) -> None:
+    """Refuse an estimator that does not exist."""
     if estimator not in get_args(Estimator):
         raise unknown_name("estimator", estimator, get_args(Estimator))
-    if kernel not in get_args(Kernel):
-        raise unknown_name("kernel", kernel, get_args(Kernel))
 
 
 def check_enough_examples(x: Features, estimator: str) -> None:
@@ -73,13 +71,15 @@ def u_centre_(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     return gram.fill_diagonal_(0)
 
 
-def unit_gram(x: Features, estimator: str) -> Float[Tensor, "n n"]:
+def unit_gram(x: Features, estimator: str, rbf: Rbf | None = None) -> Float[Tensor, "n n"]:
     r"""The centred Gram (biased) or its U-centring (unbiased), divided by its Frobenius norm.
 
     Parameters
     ----------
     x : Features
     estimator : {"biased", "unbiased"}
+    rbf : Rbf, optional
+        The Gaussian kernel; the linear one without.
 
     Returns
     -------
@@ -98,10 +98,16 @@ def unit_gram(x: Features, estimator: str) -> Float[Tensor, "n n"]:
     check_enough_examples(x, estimator)
     if x.constant:
         raise constant_error(x)
-    gram = x.centred @ x.centred.T
+    gram = x.centred @ x.centred.T if rbf is None else rbf.gram(x)
     size = torch.linalg.matrix_norm(gram)
     if estimator == "biased":
-        return gram.div_(size)
+        if rbf is not None:
+            gram -= gram.mean(dim=0)
+            gram -= gram.mean(dim=1, keepdim=True)
+        norm = torch.linalg.matrix_norm(gram)
+        if norm <= _ZERO * size:
+            raise constant_error(x)
+        return gram.div_(norm)
     norm = torch.linalg.matrix_norm(u_centre_(gram))
     if norm <= _ZERO * size:
         raise degenerate_error(x)

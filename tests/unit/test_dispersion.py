@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 
 from akp_core.dispersion import PerFamily, anna_karenina_test, distance_to_centroid, location_test
-from akp_core.dispersion.contributions import contrast
+from akp_core.dispersion.contributions import contrast, pseudo_values
 from akp_core.errors import AkpError
 from akp_core.similarity import chordal_distance, fingerprint, pairwise
 
@@ -250,6 +250,7 @@ def test_identical_models_never_give_nan(paired):
         found = anna_karenina_test(d, unhappy, paired=paired, rng=rng(), permutations=999)
         assert found.effect == effect
         assert found.ratio == np.exp(effect)
+        assert np.sign(found.standardised) == np.sign(effect)
         assert found.verdict == verdict
         assert found.interval == (-np.inf, np.inf)
         assert found.p_value == 1 if verdict == "none" else found.p_value < 0.02
@@ -274,6 +275,7 @@ def test_equidistant_models_have_no_spread_of_spread():
     assert found.effect == pytest.approx(np.log(3))
     assert found.interval == pytest.approx((np.log(3), np.log(3)), abs=1e-6)
     assert found.p_value == pytest.approx(2 / 252)
+    assert found.standardised == np.inf
 
 
 def test_same_generator_same_result():
@@ -334,10 +336,118 @@ def test_paired_location_permutes_inside_pairs():
 def test_location_of_identical_models():
     unhappy = np.arange(8) >= 4
     none = location_test(np.zeros((8, 8)), unhappy, permutations=99, rng=rng())
-    assert (none.pseudo_f, none.r_squared, none.p_value) == (0.0, 0.0, 1.0)
+    assert (none.pseudo_f, none.r_squared, none.p_value, none.omega_squared) == (0.0, 0.0, 1.0, 0.0)
     apart = location_test((unhappy[:, None] != unhappy[None]) * 2.0, unhappy, permutations=99, rng=rng())
-    assert (apart.pseudo_f, apart.r_squared) == (np.inf, 1.0)
+    assert (apart.pseudo_f, apart.r_squared, apart.omega_squared) == (np.inf, 1.0, 1.0)
     assert apart.p_value < 0.1
+
+
+def angles(rows: np.ndarray) -> np.ndarray:
+    """Angular distances: a metric on the sphere, not Euclidean."""
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(np.eye(len(rows), dtype=bool), 0, np.arccos(np.clip(rows @ rows.T, -1, 1)))
+
+
+def other_distances(kind: str, seed: int = 0) -> np.ndarray:
+    """Distances of 9 happy and 12 unhappy models without a Euclidean centroid."""
+    draw = rng(seed)
+    rows = 1 + np.repeat([0.6, 1.2], [9, 12])[:, None] * draw.standard_normal((21, 5))
+    if kind == "angle":
+        return angles(rows)
+    if kind == "1 - s":
+        return 1 - np.cos(angles(rows))
+    if kind == "manhattan":
+        return cdist(rows, rows, "cityblock")
+    d = draw.exponential(size=(21, 21)) ** 2  # not even a metric
+    return np.where(np.eye(21, dtype=bool), 0, d + d.T)
+
+
+OTHERS = ["angle", "1 - s", "manhattan", "no metric"]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_contributions_leave_one_out_without_a_centroid(kind):
+    d = other_distances(kind)[9:, 9:]
+
+    def half_mean_square(square: np.ndarray) -> float:
+        return float((square[np.triu_indices(len(square), 1)] ** 2).mean() / 2)
+
+    left_out = [np.delete(np.delete(d, i, axis=0), i, axis=1) for i in range(12)]
+    explicit = [12 * half_mean_square(d) - 11 * half_mean_square(rest) for rest in left_out]
+    assert np.allclose(pseudo_values(d**2), explicit, rtol=1e-12)
+    assert pseudo_values(d**2).mean() == pytest.approx(half_mean_square(d))
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_any_dissimilarity_has_an_effect_and_a_location(kind):
+    d, unhappy = other_distances(kind), np.arange(21) >= 9
+    found = anna_karenina_test(d, unhappy, permutations=999, rng=rng())
+    mean_square = [(d[np.ix_(m, m)] ** 2).sum() / (m.sum() * (m.sum() - 1)) for m in (unhappy, ~unhappy)]
+    assert found.effect == pytest.approx(np.log(mean_square[0] / mean_square[1]) / 2)
+    assert found.dispersion == pytest.approx(np.sqrt(np.array(mean_square[::-1]) / 2))
+    assert found.interval[0] < found.effect < found.interval[1]
+    if kind != "no metric":
+        assert found.verdict == "AKP"
+    location = location_test(d, unhappy, permutations=99, rng=rng())
+    total, within = (
+        (d**2).sum() / 42,
+        sum((d[np.ix_(m, m)] ** 2).sum() / m.sum() / 2 for m in (unhappy, ~unhappy)),
+    )
+    assert location.r_squared == pytest.approx((total - within) / total)
+    assert location.pseudo_f == pytest.approx((total - within) / (within / 19))
+
+
+def test_other_dissimilarities_are_not_embedded():
+    """The matrices above have no Euclidean centroid: some refuse a distance to it, all have negative axes."""
+    for kind in OTHERS:
+        d = other_distances(kind)
+        centring = np.eye(21) - 1 / 21
+        assert np.linalg.eigvalsh(-centring @ d**2 @ centring / 2)[0] < -1e-4
+    with pytest.raises(AkpError, match="Euclidean distances"):
+        distance_to_centroid(other_distances("no metric"), np.arange(21) >= 9)
+
+
+def test_a_negative_location_is_said_not_hidden():
+    d = np.where(np.eye(12, dtype=bool), 0, 1.0)
+    d[:6, 6:] = d[6:, :6] = 0.5  # nearer to the strangers than to the family
+    found = location_test(d, np.arange(12) >= 6, permutations=99, rng=rng())
+    assert found.r_squared < 0
+    assert found.pseudo_f < 0
+    assert found.p_value > 0.9
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_standardised_is_the_difference_in_pooled_deviations(paired):
+    _, d, unhappy = clouds(9, 9 if paired else 14, scale=1.4)
+    found = anna_karenina_test(
+        d, unhappy, paired=np.tile(np.arange(9), 2) if paired else None, permutations=9, rng=rng()
+    )
+    h, u = (pseudo_values(d[np.ix_(m, m)] ** 2) for m in (~unhappy, unhappy))
+    n = len(h) + len(u) - 2
+    pooled = np.sqrt(((len(h) - 1) * h.var(ddof=1) + (len(u) - 1) * u.var(ddof=1)) / n)
+    about = 1 - 3 / (4 * (8 if paired else n) - 1)  # Hedges' approximation of the correction
+    assert found.standardised == pytest.approx((u.mean() - h.mean()) / pooled * about, rel=3e-3)
+    mirrored = anna_karenina_test(d, ~unhappy, permutations=9, rng=rng())
+    assert paired or mirrored.standardised == pytest.approx(-found.standardised)
+
+
+def test_omega_squared_is_the_share_without_its_bias():
+    shares = [
+        (f.r_squared, f.omega_squared)
+        for f in (
+            location_test(clouds(6, 9, seed=s)[1], np.arange(15) >= 6, permutations=1, rng=rng())
+            for s in range(200)
+        )
+    ]
+    raw, unbiased = np.mean(shares, axis=0)
+    assert raw > 0.06
+    assert abs(unbiased) < 0.005
+    _, d, unhappy = clouds(10, 10, shift=1.0)
+    found = location_test(d, unhappy, permutations=1, rng=rng())
+    squares = distance_to_centroid(d, unhappy) ** 2 * 0.9
+    within, total = squares.sum(), (d**2).sum() / 40
+    known = (total - within - within / 18) / (total + within / 18)  # the textbook's definition
+    assert found.omega_squared == pytest.approx(known)
 
 
 _, D, U = clouds(6, 6)
@@ -364,8 +474,9 @@ STAR[0, 1:] = STAR[1:, 0] = 0.1
             r"model to itself, got 1 at \(0, 0\)",
         ),
         (lambda: anna_karenina_test(HOLE, U, rng=rng()), "or NaN to every other.*nan between models 1 and 4"),
-        (lambda: anna_karenina_test(STAR, U, rng=rng()), "Euclidean distances.*chordal distance.*not 1 - s"),
-        (lambda: distance_to_centroid(STAR, U), "Euclidean distances"),
+        (lambda: distance_to_centroid(STAR, U), "Euclidean distances.*chordal distance.*not 1 - s"),
+        (lambda: anna_karenina_test(1e150 * D, U, rng=rng()), "from 1e-140 to 1e.140, got .*another unit"),
+        (lambda: location_test(1e-150 * D, U, rng=rng()), "from 1e-140 to 1e.140, got .*another unit"),
         (lambda: anna_karenina_test(D, U[:5], rng=rng()), r"one boolean for each of the 12 models.*\(5,\)"),
         (lambda: anna_karenina_test(D, U.astype(float), rng=rng()), "one boolean.*float64.*threshold"),
         (

@@ -12,7 +12,7 @@ FLOORS = [
     {"errors", "amounts", "identity", "memory", "seeds", "threads", "durable", "claims"},
     {"palette", "disturbances", "datasets", "similarity", "dispersion"},
     {"networks", "recipe", "stress", "probes", "vocabulary"},
-    {"engines"},
+    {"engines", "layers", "stitching"},
     {"family"},
     {"store"},
     {"study", "inventory"},

@@ -1,8 +1,4 @@
-"""Draws tidy tables: one Altair chart a function, each with a description that says what it shows.
-
-No statistics here: a chart draws the numbers it is given. Colours, fonts and backgrounds are the book's,
-which sets them for light and dark.
-"""
+"""Charts of a population: histories, similarities, dispersions with their verdicts, and the explorer."""
 
 from __future__ import annotations
 
@@ -13,30 +9,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from akp_core.charts.tables import needs, rounded, top_of
 from akp_core.errors import AkpError
 from akp_core.stress import percent
 from akp_core.study import CONTROL
 
 ROLES = (CONTROL, "stressed")
 VERDICTS = ("AKP", "anti-AKP", "none", "no prediction")
-
-
-def _needs(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    missing = [c for c in columns if c not in table.columns]
-    if missing:
-        raise AkpError(
-            f"expected a table with the columns {', '.join(columns)}; missing: {', '.join(missing)}"
-        )
-
-
-def _rounded(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
-    return table.round({name: digits for name in table.columns if table[name].dtype.kind == "f"})
-
-
-def _top(values: pd.Series) -> float:
-    """Where an axis from zero ends; 1 where there is nothing to draw."""
-    highest = float(values.max())
-    return 1.05 * highest if highest > 0 else 1.0
 
 
 def histories(
@@ -55,9 +34,9 @@ def histories(
     onset : float or None
         Epoch at which a rule marks the swap.
     """
-    _needs(history, ["family", "member", "epoch", value])
+    needs(history, ["family", "member", "epoch", value])
     families = list(dict.fromkeys(history["family"]))
-    base = alt.Chart(_rounded(history[["family", "member", "epoch", value]])).encode(
+    base = alt.Chart(rounded(history[["family", "member", "epoch", value]])).encode(
         x=alt.X("epoch:Q", title="epoch", scale=alt.Scale(zero=True)),
         y=alt.Y(f"{value}:Q", title=title, scale=alt.Scale(zero=False)),
         color=alt.Color(
@@ -145,9 +124,9 @@ def dispersions(cells: pd.DataFrame) -> alt.FacetChart:
         From `akp_core.judgement.judge`: columns ``family``, ``tap``, ``ratio``, ``low``, ``high``,
         ``verdict``, ``p_value``. Infinite ratios and ends of intervals are left to tables.
     """
-    _needs(cells, ["family", "tap", "ratio", "low", "high", "verdict", "p_value"])
+    needs(cells, ["family", "tap", "ratio", "low", "high", "verdict", "p_value"])
     finite = cells.replace([np.inf, 0.0], np.nan).dropna(subset=["ratio"])
-    drawn = _rounded(finite[["family", "tap", "ratio", "low", "high", "verdict", "p_value"]], 3)
+    drawn = rounded(finite[["family", "tap", "ratio", "low", "high", "verdict", "p_value"]], 3)
     order = list(dict.fromkeys(cells["family"]))
     base = alt.Chart(drawn).encode(
         y=alt.Y("family:N", sort=order, title=None),
@@ -191,8 +170,8 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
         From `akp_core.judgement.judge`: columns ``tap``, ``stress``, ``onset``, ``sentence``.
     """
     columns = ["tap", "stress", "onset", "member", "x", "y", "distance", "test_error"]
-    _needs(networks, columns)
-    _needs(cells, ["tap", "stress", "onset", "sentence"])
+    needs(networks, columns)
+    needs(cells, ["tap", "stress", "onset", "sentence"])
     stresses = list(dict.fromkeys(cells["stress"]))
     onsets = [float(o) for o in dict.fromkeys(cells["onset"])]
     taps = list(dict.fromkeys(cells["tap"]))
@@ -221,7 +200,7 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
     furthest = drawn[["x", "y"]].abs().max(axis=1).groupby(drawn["tap"]).transform("max")
     drawn[["x", "y"]] = drawn[["x", "y"]].div(furthest.where(furthest > 0), axis=0)
     base = (
-        alt.Chart(_rounded(drawn, 3))
+        alt.Chart(rounded(drawn, 3))
         .transform_filter(chosen)
         .transform_calculate(role=f"datum.stress == '{CONTROL}' ? '{ROLES[0]}' : '{ROLES[1]}'")
     )
@@ -261,8 +240,8 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
         .encode(text="lines:N", x=alt.value(0), y=alt.value(0))
         .properties(width=560, height=56, view=alt.ViewConfig(strokeWidth=0))
     )
-    far = strip("distance", "Distance to centroid", _top(networks["distance"]))
-    wrong = strip("test_error", "Test error", _top(networks["test_error"]))
+    far = strip("distance", "Distance to centroid", top_of(networks["distance"]))
+    wrong = strip("test_error", "Test error", top_of(networks["test_error"]))
     picture = alt.hconcat(map_, far, wrong, spacing=20)
     return (
         alt.vconcat(words, picture, spacing=8)

@@ -1,0 +1,89 @@
+r"""Gram matrices of a kernel: linear, or Gaussian with its bandwidth taken from the data.
+
+.. math:: K^{\mathrm{rbf}}_{ij} = \exp\!\left(-\frac{\|x_i - x_j\|^2}{2 s^2}\right),
+          \qquad s = f \cdot \operatorname*{median}_{i<j} \|x_i - x_j\|
+
+The median is over pairs of *distinct* examples and exact. Some public tools take it over all entries of the
+distance matrix, zeros of the diagonal included, which is smaller; give ``sigma`` to compare with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from akp_core.errors import AkpError, expected, unknown_name
+from akp_core.similarity.arrays import Features
+
+Kernel = Literal["linear", "rbf"]
+_COINCIDE = 1e-13
+"""Squared distances below this share of the largest squared norm are round-off of coinciding examples."""
+
+
+@dataclass(frozen=True)
+class Rbf:
+    """A Gaussian kernel whose bandwidth is a fraction of the median distance, or sigma outright."""
+
+    fraction: float
+    sigma: float | None
+
+    def gram(self, x: Features) -> Float64[Tensor, "n n"]:
+        """Gram matrix of features, not centred; less 1 throughout where all entries are near 1.
+
+        Raises
+        ------
+        AkpError
+            If half of the pairs of examples coincide, so that their median distance is 0.
+        """
+        squared = _squared_distances(x)
+        if self.sigma is None:
+            width = self.fraction * _median_distance(squared)
+            if width == 0:
+                raise AkpError(
+                    f"expected a median distance above 0 in {x.name}, got 0: half of the pairs of examples "
+                    "coincide; give sigma, the bandwidth, outright"
+                )
+        else:
+            width = self.sigma / x.scale
+        exponents = squared.mul_(-0.5 / width / width)
+        # Centring takes any constant out again, and beside 1 a wide kernel's differences would be lost.
+        return exponents.expm1_() if float(exponents.min()) > -1 else exponents.exp_()
+
+
+def kernel_of(kernel: str, fraction: float, sigma: float | None) -> Rbf | None:
+    """Check a kernel and its bandwidth; None stands for the linear kernel."""
+    if kernel not in get_args(Kernel):
+        raise unknown_name("kernel", kernel, get_args(Kernel))
+    for name, value in (("fraction", fraction), ("sigma", sigma)):
+        if value is None:
+            continue
+        real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not real or not 0 < value < float("inf"):
+            raise expected(f"{name} as a number above 0", repr(value))
+    if kernel == "rbf":
+        if sigma is not None and fraction != 1:
+            raise AkpError("expected either fraction (of the median distance) or sigma (outright), got both")
+        return Rbf(float(fraction), None if sigma is None else float(sigma))
+    if fraction != 1 or sigma is not None:
+        raise AkpError("fraction and sigma set the bandwidth of the rbf kernel; the linear kernel has none")
+    return None
+
+
+def _squared_distances(x: Features) -> Float64[Tensor, "n n"]:
+    features = x.centred.double()
+    squares = torch.linalg.vecdot(features, features)
+    distances = torch.addmm(squares[:, None] + squares[None, :], features, features.T, alpha=-2)
+    distances[distances < _COINCIDE * squares.max()] = 0
+    return distances.fill_diagonal_(0)
+
+
+def _median_distance(squared: Float64[Tensor, "n n"]) -> float:
+    above = torch.triu_indices(len(squared), len(squared), 1, device=squared.device)
+    pairs = squared[above[0], above[1]].sqrt_()
+    middle = [pairs.kthvalue(k).values for k in ((len(pairs) + 1) // 2, len(pairs) // 2 + 1)]
+    return float(sum(middle)) / 2

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy import optimize, stats
+from scipy.spatial.distance import cdist
+
+from akp_core.dispersion.geometry import distance_to_centroid
+from akp_core.dispersion.permdisp import permdisp, spatial_median
+from akp_core.errors import AkpError
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def population(sizes: tuple[int, ...], dim: int, kind: str, unit: float = 1.0):
+    """Distances of families of growing spread, and their labels."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    points = rng(sum(sizes) + dim).standard_normal((len(labels), dim)) * (1 + 0.25 * labels[:, None])
+    points += 0.3 * labels[:, None]
+    d = cdist(points, points, "cosine" if kind == "cosine" else "euclidean")
+    d = np.arccos(np.clip(1 - d, -1, 1)) if kind == "cosine" else d
+    if kind == "squared":
+        d = d**2
+    np.fill_diagonal(d, 0)
+    return unit * (d + d.T) / 2, labels
+
+
+def explicit_coordinates(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Principal coordinates by the textbook: real and imaginary axes."""
+    n = len(d)
+    centring = np.eye(n) - 1 / n
+    values, vectors = np.linalg.eigh(-centring @ d**2 @ centring / 2)
+    return (
+        vectors[:, values > 0] * np.sqrt(values[values > 0]),
+        vectors[:, values < 0] * np.sqrt(-values[values < 0]),
+    )
+
+
+@pytest.mark.parametrize("sizes", [(12, 12), (5, 9, 20), (4, 30)])
+@pytest.mark.parametrize("kind", ["euclidean", "cosine", "squared"])
+def test_agrees_with_scikit_bio(sizes, kind):
+    """Large distances, as scikit-bio stops its search for the median at an absolute step of 1e-7."""
+    skbio = pytest.importorskip("skbio")
+    from skbio.stats.distance import permanova
+    from skbio.stats.distance import permdisp as theirs
+
+    from akp_core.dispersion.location import location_test
+
+    d, labels = population(sizes, 30, kind, unit=100.0)
+    members, oracle = len(d), skbio.DistanceMatrix(d)
+    assert location_test(d, labels, permutations=1, rng=rng()).pseudo_f == pytest.approx(
+        permanova(oracle, labels, permutations=0)["test statistic"], rel=1e-9
+    )
+    for centre in ("centroid", "median"):
+        found = {}
+        for axes in (10, members - 1, members):
+            found[axes] = permdisp(d, labels, centre=centre, axes=axes, permutations=1, rng=rng())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about negative eigenvalues
+                oracle_f = theirs(oracle, labels, test=centre, permutations=0, dimensions=axes)
+            assert found[axes].f == pytest.approx(oracle_f["test statistic"], rel=1e-6)
+        assert abs(found[10].f - found[members].f) > 1e-3
+        every = permdisp(d, labels, centre=centre, permutations=1, rng=rng())
+        if kind == "euclidean":
+            assert every.f == pytest.approx(found[members].f, rel=1e-9)
+        assert (every.axes, found[10].axes) == (None, 10)
+
+
+@pytest.mark.parametrize("centre", ["centroid", "median"])
+@pytest.mark.parametrize("kind", ["cosine", "squared"])
+def test_negative_axes_count_negatively(centre, kind):
+    d, labels = population((6, 11), 4, kind)
+    expected = np.empty(17)
+    real, imaginary = explicit_coordinates(d)
+    assert imaginary.shape[1] > 3
+    for family in (0, 1):
+        inside = labels == family
+        parts = []
+        for part in (real[inside], imaginary[inside]):
+            middle = part.mean(axis=0)
+            if centre == "median":
+                middle = optimize.minimize(
+                    lambda at, part=part: np.linalg.norm(part - at, axis=1).sum(), middle, tol=1e-14
+                ).x
+            parts.append(np.square(part - middle).sum(axis=1))
+        expected[inside] = np.sqrt(np.abs(parts[0] - parts[1]))
+    found = permdisp(d, labels, centre=centre, permutations=1, rng=rng())
+    assert np.allclose(found.distances, expected, rtol=1e-4 if centre == "median" else 1e-8)
+    assert found.f == pytest.approx(stats.f_oneway(found.distances[:6], found.distances[6:]).statistic)
+
+
+def test_distances_are_those_to_the_centroid_without_the_small_sample_factor():
+    d, labels = population((5, 9), 6, "euclidean")
+    n = np.array([5, 9])[labels]
+    found = permdisp(torch.from_numpy(d), labels, permutations=9, rng=rng())
+    assert np.allclose(found.distances, distance_to_centroid(d, labels) * np.sqrt((n - 1) / n))
+    assert (found.members, found.excluded) == (14, 0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.f = 0
+
+
+@pytest.mark.parametrize("points", [rng(1).standard_normal((9, 4)), rng(2).standard_t(2, (20, 2))])
+def test_the_spatial_median_has_the_least_sum_of_distances(points):
+    def total(at: np.ndarray) -> float:
+        return float(np.linalg.norm(points - at, axis=1).sum())
+
+    found = spatial_median(points)
+    away = points - found
+    assert np.linalg.norm((away / np.linalg.norm(away, axis=1)[:, None]).sum(axis=0)) < 1e-6
+    assert total(found) < total(points.mean(axis=0))
+    assert np.allclose(spatial_median(1e8 * points + 3), 1e8 * found + 3, rtol=1e-6)
+
+
+def test_a_majority_at_one_point_is_the_median():
+    points = np.concatenate([np.zeros((5, 3)), rng(3).standard_normal((4, 3))])
+    assert np.allclose(spatial_median(points), 0, atol=1e-9)
+    assert np.allclose(spatial_median(np.ones((4, 2))), 1)
+    between = np.array([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1.0]])
+    assert np.allclose(spatial_median(between), 0)
+    on_two_points = np.array([[0.0], [0], [-3], [1], [2]])  # the mean, too, so the search starts there
+    assert spatial_median(on_two_points) == 0
+
+
+def test_a_planted_difference_is_found_and_p_is_that_of_a_permutation_test():
+    d, labels = population((15, 15), 8, "euclidean")
+    found = permdisp(d, labels, permutations=4999, rng=rng())
+    reference = stats.permutation_test(
+        (found.distances[:15], found.distances[15:]),
+        lambda x, y, axis: stats.f_oneway(x, y, axis=axis).statistic,
+        alternative="greater",
+        n_resamples=4999,
+        vectorized=True,
+        rng=rng(1),
+    )
+    assert abs(found.p_value - reference.pvalue) < 5 * np.sqrt(reference.pvalue / 4999) + 1e-3
+    wide, labels = population((40, 40), 8, "euclidean")
+    assert permdisp(wide, labels, permutations=999, rng=rng()).p_value == 0.001
+
+
+def test_batches_of_permutations_change_nothing(monkeypatch):
+    d, labels = population((8, 8), 8, "euclidean")
+    one = permdisp(d, labels, permutations=500, rng=rng(5))
+    module = importlib.import_module("akp_core.dispersion.permdisp")  # the function has the same name
+    monkeypatch.setattr(module, "_BATCH_ENTRIES", 16 * 7)
+    assert permdisp(d, labels, permutations=500, rng=rng(5)).p_value == one.p_value
+
+
+def test_members_without_a_representation_are_left_out_and_counted():
+    d, labels = population((8, 10), 5, "euclidean")
+    gone = [2, 9, 17]
+    kept = np.setdiff1d(np.arange(18), gone)
+    d_gone = d.copy()
+    d_gone[gone] = d_gone[:, gone] = np.nan
+    found = permdisp(d_gone, labels, axes=4, permutations=99, rng=rng())
+    direct = permdisp(d[np.ix_(kept, kept)], labels[kept], axes=4, permutations=99, rng=rng())
+    assert (found.f, found.p_value, found.members, found.excluded) == (direct.f, direct.p_value, 15, 3)
+    assert np.isnan(found.distances[gone]).all()
+    assert np.array_equal(found.distances[kept], direct.distances)
+
+
+@pytest.mark.parametrize("centre", ["centroid", "median"])
+@pytest.mark.parametrize("axes", [None, 3])
+def test_degenerate_families_have_a_number(centre, axes):
+    unhappy = np.arange(8) >= 4
+    same = permdisp(np.zeros((8, 8)), unhappy, centre=centre, axes=axes, permutations=99, rng=rng())
+    assert (same.f, same.p_value) == (0.0, 1.0)
+    square = np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]])
+    points = np.concatenate([square, 3 * square + 10])
+    apart = permdisp(cdist(points, points), unhappy, centre=centre, axes=axes, permutations=99, rng=rng())
+    assert apart.f > 1e8
+    assert apart.p_value < 0.1
+
+
+_D, _L = population((6, 6), 4, "euclidean")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: permdisp(_D, _L, centre="centre", rng=rng()),
+            "unknown centre 'centre': did you mean 'centroid'",
+        ),
+        (lambda: permdisp(_D, _L, axes=0, rng=rng()), "axes as a whole number from 1 to 12, got 0"),
+        (lambda: permdisp(_D, _L, axes=13, rng=rng()), "axes as a whole number from 1 to 12, got 13"),
+        (lambda: permdisp(_D, _L, axes=2.5, rng=rng()), "axes as a whole number"),
+        (lambda: permdisp(_D, np.zeros(12), rng=rng()), "at least 2 families, got 1"),
+        (lambda: permdisp(_D, np.arange(12) > 10, rng=rng()), "at least 2 models.*family True, got 1"),
+        (lambda: permdisp(_D, _L[:3], rng=rng()), "one family label for each of the 12"),
+        (lambda: permdisp(_D[:5], _L, rng=rng()), "square matrix of distances"),
+        (lambda: permdisp(_D, _L, permutations=0, rng=rng()), "whole number from 1, got 0"),
+        (lambda: permdisp(_D, _L, rng=7), "numpy.random.Generator, got int"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(call, message):
+    with pytest.raises(AkpError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
