@@ -6,6 +6,7 @@ import argparse
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 from akp_core.errors import AkpError, unknown_name, whole_number
 from benchmarks.measuring import FOREIGN, ROOT, NotHereError, Options, Result, doubtful, say
@@ -16,6 +17,12 @@ NAMES = {
     "forking": "the forked classroom study over training each family from scratch",
     "warm": "training steps of running the classroom study again",
     "scale": "disk and memory for a thousand members",
+    "cka_matrix": "all pairs of 50 and of 200 representations, over the floor and beside public tools",
+    "cka_pair": "one pair of four shapes, over the floor and beside public tools",
+    "cka_stream": "minibatch CKA of 50 representations in one pass, over the floor",
+    "cka_layers": "the layer by layer map of two ResNet-18, over their forward passes",
+    "streaming_dispersion": "slope of time against the number of models, up to 10,000",
+    "permdisp": "PERMDISP of 200 models, over scikit-bio's",
     "kills": "runs killed at random moments that resume to the same bits",
 }
 NOT_HERE, MISSED = 3, 4  # exit codes
@@ -33,9 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=480.0, help="seconds for population_gpu [480]")
     parser.add_argument("--points", type=int, default=500, help="kill points of kills [500]")
     parser.add_argument("--seed", type=int, default=0, help="seed of the kill points [0]")
+    parser.add_argument("--peers", type=Path, help="folder of public tools (python -m benchmarks.peers)")
     chosen = parser.parse_args(arguments)
     if chosen.list:
-        print("\n".join(f"{name:15s} {what}" for name, what in NAMES.items()))
+        print("\n".join(f"{name:21s} {what}" for name, what in NAMES.items()))
         return 0
     try:
         for name in chosen.names:
@@ -43,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
                 raise unknown_name("benchmark", name, NAMES)
         whole_number("points", chosen.points, 1)
         if len(chosen.names) == 1:
-            options = Options(chosen.tiny, chosen.full, chosen.budget, chosen.points, chosen.seed)
+            options = Options(
+                chosen.tiny, chosen.full, chosen.budget, chosen.points, chosen.seed, chosen.peers
+            )
             return 0 if _one(chosen.names[0], options) or chosen.tiny else MISSED
     except AkpError as error:
         say(f"benchmarks: {error}")

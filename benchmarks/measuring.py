@@ -46,6 +46,8 @@ class Options:
     points : int
         Kill points of `kills`.
     seed : int
+    peers : Path or None
+        Folder with the environment of public tools (`benchmarks.peers`); None leaves them out.
     """
 
     tiny: bool = False
@@ -53,6 +55,7 @@ class Options:
     budget: float = 480.0
     points: int = 500
     seed: int = 0
+    peers: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -67,11 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", choices=tuple(TOOLS), required=True)
     parser.add_argument("--tool", required=True)
     parser.add_argument("--inputs", type=Path, nargs="+", required=True, help=".npy; a 3-D one is several")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="timed calls, or pairs for a pair by pair matrix"
-    )
+    parser.add_argument("--repeats", type=int, default=5, help="timed calls")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds after which no call is begun")
-    parser.add_argument("--pairs", type=int, default=20, help="entries of a matrix to report")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=20,
+        help="entries of a matrix to report, and pairs to time where there is no call for all",
+    )
     parser.add_argument("--seed", type=int, default=0, help="draws those entries")
     parser.add_argument("--permutations", type=int, default=999, help="of permdisp")
     parser.add_argument("--axes", type=int, help="of permdisp; default all")

@@ -107,6 +107,34 @@ def _kills(found: dict) -> None:
     assert found["faults"] == []
 
 
+def _cka_matrix(found: dict) -> None:
+    for row in found["sizes"].values():
+        assert row["samples"].keys() == {"biased", "unbiased", "both"}
+        assert row["ratio"] == pytest.approx(row["seconds"] / row["floor"], rel=1e-3)
+        assert row["grown_bytes"] >= 0
+
+
+def _cka_pair(found: dict) -> None:
+    assert all(len(row["samples"]) == 8 and "peers" not in row for row in found["shapes"].values())
+
+
+def _cka_stream(found: dict) -> None:
+    assert found["ratio"] == pytest.approx(found["median_s"] / found["floor"], rel=1e-3)
+
+
+def _cka_layers(found: dict) -> None:
+    assert found["layers"] == [75, 75]
+
+
+def _streaming_dispersion(found: dict) -> None:
+    assert found["besides"]["the same verdict as from the matrix of distances"]
+    assert len(found["seconds"]) == 2
+
+
+def _permdisp(found: dict) -> None:
+    assert found["besides"] == {"permdisp: the same statistic": True, "permanova: the same statistic": True}
+
+
 HOLDS_AT_ANY_SIZE = {
     "population": _population,
     "population_gpu": _population_gpu,
@@ -114,6 +142,12 @@ HOLDS_AT_ANY_SIZE = {
     "warm": _warm,
     "scale": _scale,
     "kills": _kills,
+    "cka_matrix": _cka_matrix,
+    "cka_pair": _cka_pair,
+    "cka_stream": _cka_stream,
+    "cka_layers": _cka_layers,
+    "streaming_dispersion": _streaming_dispersion,
+    "permdisp": _permdisp,
 }
 
 
@@ -338,3 +372,10 @@ def test_noise_is_a_data_set_of_the_asked_size() -> None:
     assert len(data.train) == 20
     assert data.shape == (3, 8, 8)
     assert data.fingerprint == noise((3, 8, 8), 20).fingerprint != load("digits").fingerprint
+
+
+def test_peers_that_are_not_there_are_said_in_one_line(tmp_path: Path) -> None:
+    done = benchmarks("cka_pair", "--tiny", "--peers", str(tmp_path))
+    assert done.returncode == NOT_HERE
+    assert "python -m benchmarks.peers prepare" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

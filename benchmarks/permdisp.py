@@ -1,0 +1,87 @@
+"""PERMDISP of 200 models in 4 families: how many times faster than scikit-bio's, on its own statistic."""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from akp_core.dispersion import location_test
+from akp_core.dispersion import permdisp as ours
+from benchmarks.machine import device_name
+from benchmarks.measuring import NotHereError, Options, Result, interleave, interquartile
+
+GOAL = 20.0
+
+
+def measure(options: Options) -> Result:
+    """Both about centroids, both with scikit-bio's ten axes and with all, 999 permutations, by turns."""
+    try:
+        from skbio import DistanceMatrix as Matrix
+        from skbio.stats import distance as theirs
+    except ImportError:
+        raise NotHereError("scikit-bio is not installed; install the test packages") from None
+    members, permutations = (24, 49) if options.tiny else (200, 999)
+    draw = np.random.default_rng(options.seed)
+    points = draw.standard_normal((members, 30))
+    families = np.repeat(np.arange(4), members // 4)
+    points[families == 1] *= 1.15
+    distances = cdist(points, points)
+    make: Any = Matrix
+    matrix, labels = make(distances), [str(f) for f in families]
+    statistic: dict[str, float] = {}
+
+    def scikit_bio(name: str, **settings: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            test: Any = getattr(theirs, name)
+            found = test(matrix, labels, permutations=permutations, seed=0, **settings)
+        statistic[f"their {name}"] = float(found["test statistic"])
+
+    def permdisp() -> None:
+        found = ours(distances, families, axes=10, permutations=permutations, rng=np.random.default_rng(0))
+        statistic["our permdisp"] = found.f
+
+    def permanova() -> None:
+        rng = np.random.default_rng(0)
+        statistic["our permanova"] = location_test(
+            distances, families, permutations=permutations, rng=rng
+        ).pseudo_f
+
+    sides: dict[str, Callable[[], None]] = {
+        "our permdisp": permdisp,
+        "their permdisp": lambda: scikit_bio("permdisp", test="centroid"),
+        "our permanova": permanova,
+        "their permanova": lambda: scikit_bio("permanova"),
+    }
+    for work in sides.values():
+        work()
+    samples = interleave(sides, 2 if options.tiny else 5)
+    median = {name: statistics.median(taken) for name, taken in samples.items()}
+    same = {
+        f"{test}: the same statistic": abs(statistic[f"our {test}"] - statistic[f"their {test}"])
+        <= 1e-6 * statistic[f"their {test}"]
+        for test in ("permdisp", "permanova")
+    }
+    return Result(
+        "permdisp",
+        median["their permdisp"] / median["our permdisp"],
+        GOAL,
+        "higher",
+        None,
+        device_name(),
+        median["our permdisp"],
+        interquartile(samples["our permdisp"]),
+        {
+            "permanova_ratio": median["their permanova"] / median["our permanova"],
+            "seconds": median,
+            "statistic": statistic,
+            "members": members,
+            "permutations": permutations,
+        },
+        same,
+    )
