@@ -1,4 +1,7 @@
-"""PERMDISP of 200 models in 4 families: how many times faster than scikit-bio's, on its own statistic."""
+"""PERMDISP of 200 models in 4 families: how many times faster than scikit-bio's, on its own statistic.
+
+Once with scikit-bio's own ten axes and once with all; the figure is the worse of the two.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from benchmarks.machine import device_name
 from benchmarks.measuring import NotHereError, Options, Result, interleave, interquartile
 
 GOAL = 20.0
+TESTS = ("permdisp, ten axes", "permdisp, all axes", "permanova")
 
 
 def measure(options: Options) -> Result:
@@ -35,16 +39,17 @@ def measure(options: Options) -> Result:
     matrix, labels = make(distances), [str(f) for f in families]
     statistic: dict[str, float] = {}
 
-    def scikit_bio(name: str, **settings: Any) -> None:
+    def scikit_bio(which: str, name: str, **settings: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            test: Any = getattr(theirs, name)
-            found = test(matrix, labels, permutations=permutations, seed=0, **settings)
+            run: Any = getattr(theirs, which)
+            found = run(matrix, labels, permutations=permutations, seed=0, **settings)
         statistic[f"their {name}"] = float(found["test statistic"])
 
-    def permdisp() -> None:
-        found = ours(distances, families, axes=10, permutations=permutations, rng=np.random.default_rng(0))
-        statistic["our permdisp"] = found.f
+    def permdisp(axes: int | None, name: str) -> None:
+        rng = np.random.default_rng(0)
+        found = ours(distances, families, axes=axes, permutations=permutations, rng=rng)
+        statistic[f"our {name}"] = found.f
 
     def permanova() -> None:
         rng = np.random.default_rng(0)
@@ -52,32 +57,41 @@ def measure(options: Options) -> Result:
             distances, families, permutations=permutations, rng=rng
         ).pseudo_f
 
+    ten, every = TESTS[:2]
     sides: dict[str, Callable[[], None]] = {
-        "our permdisp": permdisp,
-        "their permdisp": lambda: scikit_bio("permdisp", test="centroid"),
+        f"our {ten}": lambda: permdisp(10, ten),
+        f"their {ten}": lambda: scikit_bio("permdisp", ten, test="centroid", dimensions=10),
+        f"our {every}": lambda: permdisp(None, every),
+        f"their {every}": lambda: scikit_bio("permdisp", every, test="centroid", dimensions=members),
         "our permanova": permanova,
-        "their permanova": lambda: scikit_bio("permanova"),
+        "their permanova": lambda: scikit_bio("permanova", "permanova"),
     }
     for work in sides.values():
         work()
     samples = interleave(sides, 2 if options.tiny else 5)
     median = {name: statistics.median(taken) for name, taken in samples.items()}
     same = {
-        f"{test}: the same statistic": abs(statistic[f"our {test}"] - statistic[f"their {test}"])
-        <= 1e-6 * statistic[f"their {test}"]
-        for test in ("permdisp", "permanova")
+        f"{kind}: the same statistic": all(
+            abs(statistic[f"our {test}"] - statistic[f"their {test}"]) <= 1e-6 * statistic[f"their {test}"]
+            for test in TESTS
+            if test.startswith(kind)
+        )
+        for kind in ("permdisp", "permanova")
     }
+    ratios = {test: median[f"their {test}"] / median[f"our {test}"] for test in TESTS}
+    worst = min(TESTS[:2], key=lambda test: ratios[test])
     return Result(
         "permdisp",
-        median["their permdisp"] / median["our permdisp"],
+        ratios[worst],
         GOAL,
         "higher",
         None,
         device_name(),
-        median["our permdisp"],
-        interquartile(samples["our permdisp"]),
+        median[f"our {worst}"],
+        interquartile(samples[f"our {worst}"]),
         {
-            "permanova_ratio": median["their permanova"] / median["our permanova"],
+            "ratios": ratios,
+            "permanova_ratio": ratios["permanova"],
             "seconds": median,
             "statistic": statistic,
             "members": members,

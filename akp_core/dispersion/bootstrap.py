@@ -113,7 +113,7 @@ def bootstrap_effect(
     Efron 1987 (BCa).
     """
     check_resampling(1, rng)
-    check_level(level)
+    level = check_level(level)
     if method not in get_args(Method):
         raise unknown_name("method", method, get_args(Method))
     draws = whole_number("draws", draws, 100)
@@ -151,7 +151,7 @@ def bootstrap_effect(
         effect=effect,
         interval=interval,
         method=method,
-        level=float(level),
+        level=level,
         members=PerFamily(len(h), len(u)),
         excluded=found.excluded,
         unmatched=found.unmatched,

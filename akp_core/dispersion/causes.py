@@ -20,24 +20,20 @@ with the null imposed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from numpy.typing import NDArray
 from scipy import stats
 
-from akp_core.dispersion.contributions import pseudo_values
+from akp_core.dispersion.cause_data import read_causes
+from akp_core.dispersion.clustered import explained, jackknife_error, sign_flips, wild_p_value
 from akp_core.dispersion.geometry import (
     Array,
     as_numpy,
     check_resampling,
-    distance_to_centroid,
-    family_codes,
-    squared_distances,
 )
-from akp_core.dispersion.inference import LEAST_MEMBERS, check_level
-from akp_core.errors import AkpError, expected
+from akp_core.dispersion.inference import check_level
+from akp_core.errors import AkpError, expected, whole_number
 
 CAUSES = ("stressed", "less accurate", "less trained")
 
@@ -117,138 +113,6 @@ class ThreeCauses:
     level: float
 
 
-def _explained(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Share of the variance of standardised y that the columns of standardised x explain."""
-    if x.shape[1] == 0:
-        return 0.0
-    rest = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
-    return min(max(1 - float(rest @ rest) / float(y @ y), 0.0), 1.0)
-
-
-def _sum_by_cluster(values: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Sums over the rows of each cluster."""
-    total = np.zeros((int(codes.max()) + 1, *values.shape[1:]))
-    np.add.at(total, codes, values)
-    return total
-
-
-def _jackknife_error(
-    x: NDArray[np.float64], y: NDArray[np.float64], codes: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Standard errors of all coefficients (constant last) by leaving out one cluster at a time."""
-    design = np.column_stack([x, np.ones(len(y))])
-    beta = np.linalg.lstsq(design, y, rcond=None)[0]
-    clusters = int(codes.max()) + 1
-    moved = np.empty((clusters, design.shape[1]))
-    for cluster in range(clusters):
-        kept = codes != cluster
-        if np.linalg.matrix_rank(design[kept]) < design.shape[1]:
-            raise expected(
-                "causes that vary within what is left when any one member is left out",
-                f"a design that rests on cluster number {cluster} alone",
-                "add members",
-            )
-        moved[cluster] = np.linalg.lstsq(design[kept], y[kept], rcond=None)[0] - beta
-    return np.sqrt((clusters - 1) / clusters * np.square(moved).sum(axis=0))
-
-
-def _wild_p_value(
-    x: NDArray[np.float64],
-    others: NDArray[np.float64],
-    y: NDArray[np.float64],
-    codes: NDArray[np.int64],
-    signs: NDArray[np.float64],
-    *,
-    exact: bool,
-) -> float:
-    """P value that x adds nothing to the others: residuals without it, signs flipped by cluster."""
-    design = np.column_stack([others, np.ones(len(y))])
-    basis = np.linalg.qr(design)[0]
-    direction = x - basis @ (basis.T @ x)
-    full = np.column_stack([basis, direction / np.linalg.norm(direction)])
-    restricted = y - basis @ (basis.T @ y)
-
-    def statistic(errors: NDArray[np.float64]) -> NDArray[np.float64]:
-        slope = direction @ errors
-        rest = errors - full @ (full.T @ errors)
-        scores = _sum_by_cluster(direction[:, None] * rest, codes)
-        deviation = np.sqrt(np.square(scores).sum(axis=0))
-        return np.abs(slope) / np.maximum(deviation, np.finfo(float).tiny)
-
-    observed = float(statistic(restricted[:, None])[0])
-    null = statistic(restricted[:, None] * signs.T[codes])
-    extreme = int((null >= observed * (1 - _TIE)).sum())
-    return extreme / len(signs) if exact else (1 + extreme) / (1 + len(signs))
-
-
-def _log_contributions(
-    distances: Array, families: Array
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Distances to the own centroid (NaN: no representation), log contributions, and how many are floored."""
-    delta = distance_to_centroid(distances, families)
-    squared, usable = squared_distances(distances)
-    names, codes = family_codes(families, len(delta))
-    plain, exact = np.square(delta), np.ones(len(delta))
-    for code, name in enumerate(names):
-        members = np.flatnonzero((codes == code) & usable)
-        if len(members) < LEAST_MEMBERS:
-            raise expected(
-                f"at least {LEAST_MEMBERS} usable models in family {name!r}", str(len(members)), "add members"
-            )
-        exact[members] = pseudo_values(squared[np.ix_(members, members)])
-        on_it = members[plain[members] <= _TIE**2 * plain[members].max()]
-        if len(on_it):
-            raise expected(
-                "models apart from their family's centroid",
-                f"model {int(on_it[0])} exactly on it",
-                "identical models have no log contribution: leave copies out",
-            )
-    low = usable & (exact < plain / 2)
-    return delta, np.log(np.where(usable, np.where(low, plain / 2, exact), 1.0)), int(low.sum())
-
-
-def _read(
-    distances: Array,
-    stressed: Array,
-    columns: dict[str, Array],
-    clusters: Array | None,
-    families: Array | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], int]:
-    """Causes (usable models, 3), log squared contributions, cluster codes, and how many were floored."""
-    mask = as_numpy(stressed)
-    if mask.ndim != 1 or mask.dtype != np.bool_:
-        raise expected("one boolean for each model in stressed", f"{mask.dtype} of shape {mask.shape}")
-    delta, contribution, floored = _log_contributions(distances, mask if families is None else families)
-    usable = ~np.isnan(delta)
-    if mask.shape != delta.shape:
-        raise expected(f"one boolean for each of the {len(delta)} models in stressed", f"shape {mask.shape}")
-    causes = [mask.astype(np.float64)]
-    for name, values in columns.items():
-        column = as_numpy(values)
-        if column.shape != delta.shape or column.dtype.kind not in "fiub":
-            raise expected(
-                f"one number for each of the {len(delta)} models in {name}",
-                f"{column.dtype} of shape {column.shape}",
-            )
-        causes.append(column.astype(np.float64))
-    codes = np.arange(len(delta)) if clusters is None else as_numpy(clusters)
-    if codes.shape != delta.shape or codes.dtype.kind not in "iu":
-        raise expected(
-            f"one member number for each of the {len(delta)} models in clusters",
-            f"{codes.dtype} of shape {codes.shape}",
-        )
-    x = np.stack(causes, axis=1)[usable]
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        i, j = (int(k) for k in bad[0])
-        raise expected(
-            "finite errors and amounts of training for every model with a representation",
-            f"{x[i, j]} for model {int(np.flatnonzero(usable)[i])}",
-        )
-    x[:, 2] *= -1
-    return x, contribution[usable], np.unique(codes[usable], return_inverse=True)[1], floored
-
-
 def three_causes(
     distances: Float[Array, "M M"],
     stressed: Bool[Array, " M"],
@@ -320,9 +184,11 @@ def three_causes(
     Bell and McCaffrey 2002, MacKinnon, Nielsen and Webb 2023 (CR3 as the cluster jackknife); Cameron,
     Gelbach and Miller 2008 (the wild cluster bootstrap); Newton and Spurrell 1967 (commonality).
     """
+    permutations = whole_number("permutations", permutations, 1)
     check_resampling(permutations, rng)
+    level = float(level) if isinstance(level, np.floating) else level
     check_level(level)
-    raw, response, codes, floored = _read(
+    raw, response, codes, floored = read_causes(
         distances, stressed, {"errors": errors, "trained": trained}, clusters, families
     )
     models, groups = len(response), int(codes.max(initial=-1)) + 1
@@ -338,7 +204,7 @@ def three_causes(
         raise expected("models that differ in their distance to the centroid", "equal distances")
     x, y = (raw - raw.mean(axis=0)) / spread, (response - response.mean()) / height
     others = [np.delete(x, j, axis=1) for j in range(len(CAUSES))]
-    tolerance = [1 - _explained(others[j], x[:, j]) for j in range(len(CAUSES))]
+    tolerance = [1 - explained(others[j], x[:, j]) for j in range(len(CAUSES))]
     worst = int(np.argmin(tolerance))
     if tolerance[worst] < _CONFOUNDED:
         rest = " and ".join(repr(name) for j, name in enumerate(CAUSES) if j != worst)
@@ -347,23 +213,18 @@ def three_causes(
             "add stressed models of low error, or controls stopped early"
         )
     beta = np.linalg.lstsq(x, y, rcond=None)[0]
-    half = stats.t.ppf(1 - level / 2, groups - 1) * _jackknife_error(x, y, codes)
-    exact = groups < 63 and 2**groups <= permutations
-    signs = (
-        np.array(list(product((-1.0, 1.0), repeat=groups)))
-        if exact
-        else rng.choice(np.array([-1.0, 1.0]), size=(permutations, groups))
-    )
-    together = _explained(x, y)
+    half = stats.t.ppf(1 - level / 2, groups - 1) * jackknife_error(x, y, codes)
+    signs, exact = sign_flips(groups, permutations, rng)
+    together = explained(x, y)
     found = [
         Cause(
             name=name,
             coefficient=float(beta[j] * height / spread[j]),
             standardised=float(beta[j]),
             interval=(float(beta[j] - half[j]), float(beta[j] + half[j])),
-            p_value=_wild_p_value(x[:, j], others[j], y, codes, signs, exact=exact),
-            alone=_explained(x[:, [j]], y),
-            last=max(together - _explained(others[j], y), 0.0),
+            p_value=wild_p_value(x[:, j], others[j], y, codes, signs, exact=exact),
+            alone=explained(x[:, [j]], y),
+            last=max(together - explained(others[j], y), 0.0),
             inflation=1 / tolerance[j],
         )
         for j, name in enumerate(CAUSES)

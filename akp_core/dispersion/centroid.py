@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from akp_core.dispersion.geometry import Array
@@ -43,26 +43,58 @@ def check_batch(batch: Float[Array, "b k"], width: int | None) -> tuple[int, int
     return shape[0], shape[1]
 
 
-def unit_rows(batch: Float[Array, "b k"], width: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """The rows of a batch, a few at a time: unit length in float64, and which have a fingerprint."""
+class Room:
+    """Memory for the rows of one batch after another."""
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+
+    def of(self, rows: int, entries: int, device: torch.device) -> Float64[Tensor, "rows entries"]:
+        """Room for so many rows; what stood there before is overwritten."""
+        held = self._held
+        if held is None or held.numel() < rows * entries or held.device != device:
+            self._held = held = torch.empty(rows * entries, dtype=torch.float64, device=device)
+        return held[: rows * entries].view(rows, entries)
+
+
+def unit_rows(
+    batch: Float[Array, "b k"], width: int | None, room: Room | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rows of a batch, a few at a time: unit length in float64, and which have a fingerprint.
+
+    They stand in one piece of memory that the next few overwrite and that the reader may change: fresh
+    arrays of this size, between small ones that stay, would leave the process full of holes.
+    """
     models, entries = check_batch(batch, width)
-    size = max(1, _BLOCK_ENTRIES // entries)
+    as_float64(batch[:0], "fingerprints")  # refuses what are no real numbers
+    size = max(1, min(models, _BLOCK_ENTRIES // entries))
+    device = batch.device if isinstance(batch, Tensor) else torch.device("cpu")
+    block = (room or Room()).of(size, entries, device)
     for start in range(0, models, size):
-        rows, _ = as_float64(batch[start : start + size], "fingerprints")
-        known = torch.isfinite(rows)
-        usable = known.all(dim=1)
-        partly = torch.nonzero(known.any(dim=1) & ~usable).flatten().tolist()
-        if partly:
-            raise expected(
-                "fingerprints that are finite, or NaN throughout for a model without one",
-                f"non-finite entries in row {start + partly[0]} of a batch",
-            )
-        largest = rows.abs().amax(dim=1, keepdim=True)
+        came = batch[start : start + size]
+        rows = block[: len(came)]
+        if isinstance(came, Tensor):
+            rows.copy_(came.detach())
+        else:
+            np.copyto(rows.numpy(), came)
+        largest = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
+        usable = torch.isfinite(largest).flatten()
+        for row in torch.nonzero(~usable).flatten().tolist():
+            if not rows[row].isnan().all():
+                raise expected(
+                    "fingerprints that are finite, or NaN throughout for a model without one",
+                    f"non-finite entries in row {start + row} of a batch",
+                )
         empty = torch.nonzero(largest.flatten() == 0).flatten().tolist()
         if empty:
             raise expected("fingerprints of length 1", f"zeros in row {start + empty[0]} of a batch")
         rows /= largest
         yield rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True)), usable
+
+
+def those(rows: Float64[Tensor, "b k"], usable: Bool[Tensor, " b"]) -> Float64[Tensor, "u k"]:
+    """The usable rows; the very same memory where all are."""
+    return rows if bool(usable.all()) else rows[usable]
 
 
 class Centroid:
@@ -113,17 +145,17 @@ class Centroid:
         """
         for rows, usable in unit_rows(batch, None if self._mean is None else len(self._mean)):
             self.excluded += int((~usable).sum())
-            self.add_rows(rows[usable], torch_came=isinstance(batch, Tensor))
+            self.add_rows(those(rows, usable), torch_came=isinstance(batch, Tensor))
 
     def add_rows(self, rows: Float64[Tensor, "b k"], *, torch_came: bool) -> None:
-        """Add rows of `unit_rows`."""
+        """Add rows of `unit_rows`, which are overwritten."""
         if len(rows) == 0:
             return
         if self._mean is None:
             self._mean, self._torch = torch.zeros_like(rows[0]), torch_came
         here = rows.to(self._mean.device)
         mean = here.mean(dim=0)
-        deviations = (here - mean).flatten()
+        deviations = here.sub_(mean).flatten()
         self._join(len(rows), mean, float(deviations.dot(deviations)))
 
     def _join(self, members: int, mean: Tensor, scatter: float) -> None:
@@ -167,12 +199,12 @@ class Centroid:
             raise expected("at least 2 models with a fingerprint", str(self.members), "add members")
 
     def squared(self, rows: Float64[Tensor, "b k"]) -> Float64[np.ndarray, " b"]:
-        """Squared distance of unit vectors to the mean, without the small-sample factor."""
+        """Squared distance of rows of `unit_rows`, overwritten, to the mean, without the n / (n - 1)."""
         assert self._mean is not None
         if self._scatter <= _RESOLUTION * (self.members - 1):
             return np.zeros(len(rows))
-        deviations = rows.to(self._mean.device) - self._mean
-        found: Float64[np.ndarray, " b"] = deviations.square_().sum(dim=1).cpu().numpy()
+        deviations = rows.to(self._mean.device).sub_(self._mean)
+        found: Float64[np.ndarray, " b"] = torch.linalg.vecdot(deviations, deviations).cpu().numpy()
         return found
 
     def distances(self, batch: Float[A, "b k"]) -> Float64[A, " b"]:
@@ -201,7 +233,7 @@ class Centroid:
         found: list[Float64[np.ndarray, " b"]] = []
         for rows, usable in unit_rows(batch, len(self._mean)):
             squared = np.full(len(rows), np.nan)
-            squared[usable.cpu().numpy()] = self.squared(rows[usable])
+            squared[usable.cpu().numpy()] = self.squared(those(rows, usable))
             found.append(np.sqrt(squared * self.members / (self.members - 1)))
         result = torch.from_numpy(np.concatenate([np.empty(0), *found]))
         return like(result.to(batch.device) if isinstance(batch, Tensor) else result, batch)

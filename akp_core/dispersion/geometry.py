@@ -12,11 +12,13 @@ families of unequal size comparable: their mean is then the unbiased total varia
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from numpy.typing import NDArray
+from scipy import special
 from torch import Tensor
 
 from akp_core.errors import AkpError, expected
@@ -38,14 +40,27 @@ def as_numpy(x: Array) -> NDArray[Any]:
     return (here.double() if here.is_floating_point() else here).numpy()
 
 
-def check_resampling(permutations: int, rng: np.random.Generator) -> None:
-    """Refuse a number of permutations below 1 and anything but an explicit generator."""
-    if isinstance(permutations, bool) or not isinstance(permutations, int) or permutations < 1:
+def check_resampling(permutations: int, rng: np.random.Generator) -> int:
+    """Return a whole number of permutations from 1; refuse others, and anything but an explicit generator."""
+    if isinstance(permutations, bool) or not isinstance(permutations, Integral) or permutations < 1:
         raise expected("permutations as a whole number from 1", repr(permutations))
     if not isinstance(rng, np.random.Generator):
         raise expected(
             "rng as a numpy.random.Generator", type(rng).__name__, "use numpy.random.default_rng(seed)"
         )
+    return int(permutations)
+
+
+def smallest_p(counts: Int64[np.ndarray, "b k"], permutations: int) -> float:
+    """The least p of a statistic that does not see the families' names, by permutation inside blocks.
+
+    Given are the models of each family in each block. Families that have as many models as each other in
+    every block can exchange names without a change; that share of all assignments reaches any value.
+    """
+    same = np.unique(counts, axis=1, return_counts=True)[1]
+    assignments = special.gammaln(counts.sum(axis=1) + 1).sum() - special.gammaln(counts + 1).sum()
+    least = float(np.exp(special.gammaln(same + 1).sum() - assignments))
+    return min(1.0, max(1 / (1 + permutations), least))
 
 
 def squared_distances(
@@ -105,7 +120,18 @@ def family_codes(families: Shaped[Array, " M"], members: int) -> tuple[list[obje
     labels = as_numpy(families)
     if labels.shape != (members,):
         raise expected(f"one family label for each of the {members} models", f"shape {labels.shape}")
-    names, codes = np.unique(labels, return_inverse=True)
+    none = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
+    if none:
+        raise expected(
+            "a family label for every model",
+            f"{labels[none[0]]} for model {none[0]}",
+            "leave it out, or mark it with a row of NaN distances and a label",
+        )
+    try:
+        names, codes = np.unique(labels, return_inverse=True)
+    except TypeError:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels.tolist()}))
+        raise expected("family labels of one kind", kinds, "use strings or numbers throughout") from None
     return list(names.tolist()), codes.astype(np.int64)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
+from numbers import Real
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ Verdict = Literal["AKP", "none", "anti-AKP"]
 Number = TypeVar("Number", int, float)
 
 LEAST_MEMBERS = 4
-_BATCH_ENTRIES = 10_000_000
+_BATCH_ENTRIES = 250_000
 _ROUND_OFF = 1e-12
 
 
@@ -106,10 +107,11 @@ class Families(NamedTuple):
     unmatched: PerFamily[int]
 
 
-def check_level(level: float) -> None:
-    """Refuse anything but a probability between 0 and 1."""
-    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+def check_level(level: float) -> float:
+    """Return a probability between 0 and 1; refuse anything else."""
+    if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
         raise expected("level as a probability between 0 and 1", repr(level))
+    return float(level)
 
 
 def check_enough(members: PerFamily[int], lost: PerFamily[int]) -> None:
@@ -240,7 +242,7 @@ def infer(
         interval=jackknife_interval(u, h, confidence=1 - level, paired=paired),
         p_value=p,
         smallest_p=min(1.0, 2 / (distinct if distinct <= permutations else permutations + 1)),
-        level=float(level),
+        level=level,
         paired=paired,
         members=PerFamily(len(h), len(u)),
         dispersion=PerFamily(float(np.sqrt(v.happy)), float(np.sqrt(v.unhappy))),

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Int64, Shaped
+from jaxtyping import Bool, Float, Float64, Int, Int64, Shaped
 
-from akp_core.dispersion.geometry import Array, as_numpy, check_resampling, family_codes, squared_distances
+from akp_core.dispersion.geometry import (
+    Array,
+    as_numpy,
+    check_resampling,
+    family_codes,
+    smallest_p,
+    squared_distances,
+)
 from akp_core.errors import expected
 
-_BATCH_ENTRIES = 4_000_000
+_BATCH_ENTRIES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,11 @@ class LocationTest:
         How many models were used.
     excluded : int
         How many had no representation.
+    smallest_p : float
+        The least p that this many models and permutations can give. Where that is not below a level, no
+        verdict is possible there: add models.
+    unmatched : int
+        How many usable models were left out of a paired test because their block lacked a family.
     """
 
     pseudo_f: float
@@ -42,6 +54,8 @@ class LocationTest:
     members: int
     excluded: int
     omega_squared: float
+    smallest_p: float
+    unmatched: int
 
 
 def _within(
@@ -66,6 +80,32 @@ def _shuffled(
     return shuffled
 
 
+def _counts(
+    codes: Int64[np.ndarray, " M"], blocks: Int64[np.ndarray, " M"], families: int
+) -> Int64[np.ndarray, "b k"]:
+    """Models of each family in each block."""
+    counts = np.bincount(blocks * families + codes, minlength=families * (1 + int(blocks.max(initial=-1))))
+    return counts.reshape(-1, families)
+
+
+def _complete_blocks(
+    paired: Int[Array, " M"], codes: Int64[np.ndarray, " M"], usable: Bool[np.ndarray, " M"], families: int
+) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
+    """Positions of the usable models in blocks with every family, and the blocks' numbers."""
+    pairs = as_numpy(paired)
+    if pairs.shape != usable.shape or pairs.dtype.kind not in "iu":
+        raise expected(
+            f"one pair number for each of the {len(usable)} models in paired",
+            f"{pairs.dtype} of shape {pairs.shape}",
+        )
+    _, blocks = np.unique(pairs[usable], return_inverse=True)
+    counts = _counts(codes[usable], blocks, families)
+    complete = np.isin(blocks, np.flatnonzero((counts > 0).all(axis=1)))
+    if not complete.any():
+        raise expected(f"pairs that join models of different families, all {families}", "none that does")
+    return np.flatnonzero(usable)[complete], np.unique(blocks[complete], return_inverse=True)[1]
+
+
 def location_test(
     distances: Float[Array, "M M"],
     families: Shaped[Array, " M"],
@@ -88,6 +128,8 @@ def location_test(
         A label for each model.
     paired : (M,) integer array, optional
         Block of each model; models are permuted only inside their block (a stressed model and its twin).
+        A block without a usable model of every family is dropped and its models counted, as its
+        place would count towards the difference of the families.
     permutations : int
         Number of random permutations.
     rng : numpy.random.Generator
@@ -101,7 +143,7 @@ def location_test(
     ------
     AkpError
         If the matrix is not one of distances; fewer than 2 families, a family with fewer than 2 usable
-        models, blocks in which there is nothing to permute, or an argument out of range.
+        models, no block with a model of every family, or an argument out of range.
 
     Notes
     -----
@@ -117,30 +159,24 @@ def location_test(
     ----------
     Anderson 2001 (PERMANOVA); Kelley 1935 and Hays 1963 (omega squared).
     """
-    check_resampling(permutations, rng)
+    permutations = check_resampling(permutations, rng)
     squared, usable = squared_distances(distances)
     names, codes = family_codes(families, len(usable))
     if len(names) < 2:
         raise expected("at least 2 families", str(len(names)))
-    squared, codes = squared[np.ix_(usable, usable)], codes[usable]
+    kept, blocks, unmatched = np.flatnonzero(usable), np.zeros(int(usable.sum()), dtype=np.int64), 0
+    if paired is not None:
+        kept, blocks = _complete_blocks(paired, codes, usable, len(names))
+        unmatched = int(usable.sum()) - len(kept)
+    squared, codes = squared[np.ix_(kept, kept)], codes[kept]
     sizes = np.bincount(codes, minlength=len(names))
     if sizes.min() < 2:
+        lost = f" ({unmatched} left out: no twin)" if unmatched else ""
         raise expected(
             f"at least 2 models with a representation in family {names[int(sizes.argmin())]!r}",
-            str(int(sizes.min())),
+            f"{sizes.min()}{lost}",
             "add members",
         )
-    blocks = np.zeros(len(codes), dtype=np.int64)
-    if paired is not None:
-        pairs = as_numpy(paired)
-        if pairs.shape != usable.shape or pairs.dtype.kind not in "iu":
-            raise expected(
-                f"one pair number for each of the {len(usable)} models in paired",
-                f"{pairs.dtype} of shape {pairs.shape}",
-            )
-        _, blocks = np.unique(pairs[usable], return_inverse=True)
-        if all(len(np.unique(codes[blocks == block])) == 1 for block in np.unique(blocks)):
-            raise expected("pairs that join models of different families", "none that does")
     members, k = len(codes), len(names)
     total = float(squared.sum()) / (2 * members)
     within = float(_within(squared, codes[None], k)[0])
@@ -167,4 +203,6 @@ def location_test(
         members=members,
         excluded=int((~usable).sum()),
         omega_squared=omega_squared,
+        smallest_p=smallest_p(_counts(codes, blocks, k), permutations),
+        unmatched=unmatched,
     )

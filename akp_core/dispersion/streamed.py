@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 from torch import Tensor
 
-from akp_core.dispersion.centroid import Centroid, check_batch, unit_rows
+from akp_core.dispersion.centroid import Centroid, Room, check_batch, those, unit_rows
 from akp_core.dispersion.contributions import pseudo_values_about
 from akp_core.dispersion.geometry import Array, check_resampling
 from akp_core.dispersion.inference import AnnaKarenina, PerFamily, check_enough, check_level, infer
@@ -74,20 +74,21 @@ def _usable_rows(
     happy: Batches, unhappy: Batches, width: int | None, *, paired: bool
 ) -> Iterator[tuple[int, Tensor, int, int, Array]]:
     """Family, rows that enter, number excluded, number unmatched, batch: block by block."""
+    rooms = (Room(), Room())
     if not paired:
         for side, (family, name) in enumerate(((happy, "happy"), (unhappy, "unhappy"))):
             for batch in _read(family, name):
-                for rows, usable in unit_rows(batch, width):
+                for rows, usable in unit_rows(batch, width, rooms[0]):
                     width = rows.shape[1]
-                    yield side, rows[usable], int((~usable).sum()), 0, batch
+                    yield side, those(rows, usable), int((~usable).sum()), 0, batch
         return
     for pair in _side_by_side(_read(happy, "happy"), _read(unhappy, "unhappy")):
-        for halves in zip(*(unit_rows(batch, width) for batch in pair), strict=True):
+        for halves in zip(*map(unit_rows, pair, (width, width), rooms), strict=True):
             width = halves[0][0].shape[1]
             both = halves[0][1].cpu() & halves[1][1].cpu()
             for side, (rows, usable) in enumerate(halves):
                 gone = int((usable.cpu() & ~both).sum())
-                yield side, rows[both.to(rows.device)], int((~usable).sum()), gone, pair[side]
+                yield side, those(rows, both.to(rows.device)), int((~usable).sum()), gone, pair[side]
 
 
 def streamed_test(
@@ -139,9 +140,9 @@ def streamed_test(
     ----------
     Chan, Golub and LeVeque 1983 (updating a sum of squares); as `anna_karenina_test`.
     """
-    check_resampling(permutations, rng)
-    check_level(level)
-    if not isinstance(paired, bool):
+    permutations = check_resampling(permutations, rng)
+    level = check_level(level)
+    if not isinstance(paired, bool | np.bool_):
         raise expected("paired as True or False", repr(paired), "order the rows so that twins match")
     centroids = (Centroid(), Centroid())
     excluded, unmatched = [0, 0], [0, 0]
@@ -170,7 +171,7 @@ def streamed_test(
         pseudo_values_about(away[1]),
         excluded=PerFamily(*excluded),
         unmatched=PerFamily(*unmatched),
-        paired=paired,
+        paired=bool(paired),
         permutations=permutations,
         level=level,
         rng=rng,

@@ -28,7 +28,7 @@ from akp_core.dispersion.geometry import Array, as_numpy, check_resampling
 from akp_core.dispersion.inference import PerFamily, check_level, families_of, log_ratio
 from akp_core.errors import expected, whole_number
 from akp_core.similarity.gram import Estimator, check_estimator
-from akp_core.similarity.subset import examples_of, restrict
+from akp_core.similarity.subset import check_fingerprints, examples_of, restrict
 
 __all__ = ["BootstrapEffect", "TwoWay", "bootstrap_effect", "two_way_interval"]
 
@@ -137,7 +137,7 @@ def two_way_interval(
 
     Parameters
     ----------
-    fingerprints : (M, k) array, NumPy or torch
+    fingerprints : (M, k) array, NumPy or torch, float32 or float64
         One `akp_core.similarity.fingerprint` per row; NaN for a model without one.
     unhappy : (M,) boolean array
     paired : (M,) integer array, optional
@@ -161,8 +161,8 @@ def two_way_interval(
     Raises
     ------
     AkpError
-        As `anna_karenina_test`; for fingerprints of no possible length, fewer than 4 groups or too few
-        images in a half of them, or a model whose representation of a half is constant.
+        As `anna_karenina_test`; for fingerprints of no possible length or of less precision, fewer than 4
+        groups or too few images in a half of them, or a model whose representation of a half is constant.
 
     Notes
     -----
@@ -193,13 +193,10 @@ def two_way_interval(
     samples: resampling both is cautious); Welch 1947.
     """
     check_resampling(1, rng)
-    check_level(level)
+    level = check_level(level)
     check_estimator(estimator)
     draws = whole_number("draws", draws, 10)
-    if getattr(fingerprints, "ndim", 0) != 2:
-        raise expected(
-            "fingerprints as (models, entries)", f"shape {tuple(getattr(fingerprints, 'shape', ()))}"
-        )
+    check_fingerprints(fingerprints)
     codes = _group_codes(groups, examples_of(fingerprints.shape[1], estimator), _LEAST_IMAGES[estimator])
     stored = fingerprints if isinstance(fingerprints, Tensor) else torch.from_numpy(np.array(fingerprints))
     _family(stored)  # refuses rows that are no fingerprints, so one entry tells whether it is one
@@ -231,7 +228,7 @@ def two_way_interval(
         models_error=float(np.sqrt(models)),
         images_error=float(np.sqrt(images)),
         freedom=float(freedom),
-        level=float(level),
+        level=level,
         members=PerFamily(len(h), len(u)),
         excluded=found.excluded,
         unmatched=found.unmatched,

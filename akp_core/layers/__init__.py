@@ -142,7 +142,9 @@ def layer_map(
     sides = [Side(first, "first", layers, positions, channels)]
     alone = second is first and second_layers is None
     if not alone:
-        sides.append(Side(second, "second", second_layers or layers, positions, channels))
+        sides.append(
+            Side(second, "second", layers if second_layers is None else second_layers, positions, channels)
+        )
     wide = any(p.dtype == torch.float64 for side in sides for p in side.model.parameters())
     for side in sides:
         side.grams.dtype = torch.float64 if wide else torch.float32
@@ -189,9 +191,14 @@ def _passes(sides: Sequence[Side]) -> Iterator[Callable[[Tensor], list[Float[Ten
         with torch.inference_mode(False), torch.no_grad():
             return side.run(images)
 
-    with single_threaded(), ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool:
+
+        def run(images: Tensor) -> list[Float[Tensor, "L n n"]]:
+            with single_threaded():
+                return list((pool.map if apart else map)(one, sides, [images] * len(sides)))
+
         try:
-            yield lambda images: list((pool.map if apart else map)(one, sides, [images] * len(sides)))
+            yield run
         finally:
             torch.set_num_threads(threads)
 

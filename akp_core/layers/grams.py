@@ -86,16 +86,18 @@ class Grams:
             )
         units = [self.scales.get(k, (1.0, 1.0)) for k in range(len(self.names))]
         spreads /= torch.tensor([f * s * s for s, f in units], dtype=torch.float64, device=self.device)
+        sums = n * torch.stack(self.sizes).square()
+        # What does not vary in this batch may vary in the next; its matrix is nothing but rounding.
+        matrices[spreads <= self._rounding() * sums] = 0
         self.spreads += spreads
-        self.sums += n * torch.stack(self.sizes).square()
+        self.sums += sums
         return matrices
 
     def checked_names(self) -> list[tuple[str, str]]:
         """Side and name of every entry, after refusing those that never varied."""
         if self.plan is None:
             raise expected(f"at least {LEAST} images", "none", "give batches that can be read again")
-        eps = torch.tensor([max(p, torch.finfo(self.dtype).eps) for p in self.precisions]).to(self.sums)
-        still = torch.nonzero(self.spreads <= (_ROUND_OFF * eps).square() * self.sums).flatten()
+        still = torch.nonzero(self.spreads <= self._rounding() * self.sums).flatten()
         if len(still):
             raise AkpError(
                 f"{titled(self.plan[int(still[0])])} gives the same for every image"
@@ -103,6 +105,13 @@ class Grams:
                 + "; a constant representation has no CKA: leave it out of layers and count it"
             )
         return self.plan
+
+    def _rounding(self) -> Float[Tensor, " L"]:
+        """Variance that rounding can give to features of mean square 1, for every layer."""
+        eps = torch.tensor(
+            [max(p, torch.finfo(self.dtype).eps) for p in self.precisions], dtype=torch.float64
+        )
+        return (_ROUND_OFF * eps).square().to(self.device)
 
     def _place(self, name: tuple[str, str]) -> int:
         self.names.append(name)

@@ -10,7 +10,13 @@ similarities a distance, which is what `akp_core.dispersion` works on. ``shuffle
 from __future__ import annotations
 
 from akp_core.similarity.alignment import cka
-from akp_core.similarity.calibration import Calibrated, calibrated, shuffled_null
+from akp_core.similarity.calibration import (
+    Calibrated,
+    CalibratedMatrix,
+    calibrated,
+    calibrated_pairwise,
+    shuffled_null,
+)
 from akp_core.similarity.canonical import CanonicalWarning, pwcca, svcca
 from akp_core.similarity.convolution import as_features
 from akp_core.similarity.dissimilarity import rsa
@@ -27,6 +33,7 @@ from akp_core.similarity.subset import restrict
 __all__ = [
     "MEASURES",
     "Calibrated",
+    "CalibratedMatrix",
     "CanonicalWarning",
     "Measure",
     "MinibatchCKA",
@@ -34,6 +41,7 @@ __all__ = [
     "as_features",
     "both_estimators",
     "calibrated",
+    "calibrated_pairwise",
     "centred_gram",
     "chordal_distance",
     "cka",

@@ -39,6 +39,8 @@ class Features:
         square). Of `admit`: float32 or float64, as came, scaled only where it must be.
     scale : float
         What the features were divided by.
+    noise : float
+        Norm that rounding the features in their own dtype can give to a Gram matrix off its diagonal.
     constant : bool
         Whether every feature is the same for all examples, up to round-off of the dtype that came.
     name : str
@@ -47,6 +49,7 @@ class Features:
 
     centred: Float[Tensor, "n p"]
     scale: float
+    noise: float
     constant: bool
     name: str
 
@@ -54,11 +57,13 @@ class Features:
 def as_float64(x: Array, name: str) -> tuple[Tensor, float]:
     """Copy an array of real numbers to a float64 tensor; return it with the precision it came in."""
     if isinstance(x, Tensor):
-        if x.is_complex():
+        if x.is_complex() or x.is_quantized:
             raise expected(f"real numbers in {name}", str(x.dtype))
+        if x.layout != torch.strided or x.is_meta:
+            raise expected(f"{name} as a dense tensor with data", f"{x.layout} on {x.device}")
         eps = torch.finfo(x.dtype).eps if x.is_floating_point() else torch.finfo(torch.float64).eps
         return x.detach().to(torch.float64, copy=True), eps
-    if not isinstance(x, np.ndarray):
+    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
         raise expected(f"{name} as a NumPy array or a torch tensor", type(x).__name__)
     if x.dtype.kind not in "fiub":
         raise expected(f"real numbers in {name}", str(x.dtype))
@@ -113,13 +118,17 @@ def read(x: Real[Array, "n p"], name: str) -> Features:
     magnitude = values.abs().amax(dim=0)
     scale = float(magnitude.max()) or 1.0
     values /= scale
+    rounded = torch.linalg.vecdot(values, values)
     values -= values.mean(dim=0)
     deviation = values.abs().amax(dim=0)
     constant = bool((deviation <= _ROUND_OFF * eps * magnitude / scale).all())
     if not constant:
         scale *= float(deviation.max())
         values /= deviation.max()
-    return Features(values, scale, constant, name)
+        rounded /= deviation.max() ** 2
+    squares = torch.linalg.vecdot(values, values)
+    pairs = float(rounded.sum() * squares.sum() - rounded @ squares) / values.shape[1]
+    return Features(values, scale, _ROUND_OFF * eps * max(0.0, pairs) ** 0.5, constant, name)
 
 
 def admit(x: Real[Array, "n p"], name: str) -> Features:
@@ -131,14 +140,15 @@ def admit(x: Real[Array, "n p"], name: str) -> Features:
     whole = x.detach() if isinstance(x, Tensor) else x
     if isinstance(whole, Tensor) and whole.dtype in (torch.float16, torch.bfloat16):
         whole = whole.float()
-    if isinstance(whole, Tensor) and whole.device.type == "cpu" and whole.dtype in _ROOM:
+    dense = isinstance(whole, Tensor) and whole.layout == torch.strided and not whole.is_neg()
+    if isinstance(whole, Tensor) and dense and whole.device.type == "cpu" and whole.dtype in _ROOM:
         whole = whole.numpy()
     centred: Tensor | None = None
-    if isinstance(whole, Tensor) and whole.dtype in _ROOM and whole.ndim == 2 and whole.numel():
+    if isinstance(whole, Tensor) and whole.is_cuda and whole.dtype in _ROOM and dense and whole.ndim == 2:
         mean = whole.mean(dim=0)
         centred = _second_pass(whole - mean, float(mean.square().sum(dtype=torch.float64)))
     elif (
-        isinstance(whole, np.ndarray)
+        type(whole) is np.ndarray
         and whole.ndim == 2
         and whole.size
         and whole.dtype in (np.float32, np.float64)
@@ -149,7 +159,7 @@ def admit(x: Real[Array, "n p"], name: str) -> Features:
             deviations = torch.from_numpy(whole - middle)
             centred = _second_pass(deviations, float(np.vdot(middle, middle)))
     if centred is not None:
-        return Features(centred, 1.0, False, name)
+        return Features(centred, 1.0, 0.0, False, name)
     features = read(x, name)
     single = str(x.dtype).removeprefix("torch.") in ("bfloat16", "float16", "float32")
     return replace(features, centred=features.centred.float()) if single else features

@@ -21,7 +21,7 @@ from jaxtyping import Float64, Real
 from torch import Tensor
 
 from akp_core.errors import AkpError, expected, whole_number
-from akp_core.similarity.arrays import A, Array, Features, like
+from akp_core.similarity.arrays import A, Array, Features, as_float64, like
 from akp_core.similarity.members import as_members, read_members, rounding_errors, symmetric
 from akp_core.similarity.procrustes import nuclear_norms
 
@@ -29,6 +29,8 @@ LEAST_EXAMPLES = 3
 _HIGH_CHANCE = 0.5
 _TIED = 1e-8
 """Singular values, relative, and correlations that differ by less are taken for one."""
+_DWARFED = 100
+"""Examples this many times larger than round-off still have six digits in a subspace."""
 
 
 class CanonicalWarning(UserWarning):
@@ -66,18 +68,39 @@ def canonical_chance(first: int, second: int, examples: int) -> float:
 
 
 def _subspace(x: Features, raw: Array, variance: float) -> _Subspace:
-    """The leading singular directions that hold this share of the variance, those of rounding left out."""
-    n = x.centred.shape[0]
-    errors = rounding_errors(raw)
-    moving = x.centred * (errors > 0)
-    left, values, right = torch.linalg.svd(moving, full_matrices=False)
-    noise = float(n**0.5 * errors.max() + torch.linalg.vector_norm(errors))
-    computed = max(moving.shape) * torch.finfo(torch.float64).eps * float(values[0])
-    rank = max(1, int((values > max(noise, computed)).sum()))
+    r"""The leading singular directions that hold this share of the variance, those of rounding left out.
+
+    Along left and right singular vectors u, v, rounding errors of standard deviations e have the standard
+    deviation :math:`(\sum_{ij} u_i^2 e_{ij}^2 v_j^2)^{1/2}`, and alone would reach
+    :math:`\sqrt n + \sqrt p` times that: what one outlying example is uncertain by spoils its own direction.
+    """
+    n, p = x.centred.shape
+    stored, eps = as_float64(raw, x.name)
+    errors = rounding_errors(stored.div_(x.scale), eps)
+    left, values, right = torch.linalg.svd(x.centred * (errors.amax(dim=0) > 0), full_matrices=False)
+    noise = (n**0.5 + p**0.5) * (errors.square() @ right.T.square() * left.square()).sum(dim=0).sqrt()
+    computed = max(n, p) * torch.finfo(torch.float64).eps * float(values[0])
+    rank = max(1, int((values > noise.clamp(min=computed)).sum()))
     sums = values[:rank].square().cumsum(dim=0)
     kept = rank if variance == 1 else int((sums < variance * (1 - 1e-12) * sums[-1]).sum()) + 1
     kept = min(rank, int((values >= (1 - _TIED) * values[kept - 1]).sum()))
+    if variance == 1:
+        _refuse_dwarfed(stored, errors, computed, x.name)
     return _Subspace(left[:, :kept], values[:kept, None] * right[:kept], x.name)
+
+
+def _refuse_dwarfed(
+    stored: Float64[Tensor, "n p"], errors: Float64[Tensor, "n p"], computed: float, name: str
+) -> None:
+    """Refuse examples most of which differ by less than the arithmetic on a few far ones leaves."""
+    nearest = int((stored - stored.mean(dim=0)).abs().amax(dim=1).argmin())
+    sizes = torch.linalg.vector_norm(stored - stored[nearest], dim=1)
+    differ = sizes[sizes > torch.linalg.vector_norm(errors, dim=1)]
+    if len(differ) > 2 and float(differ.median()) <= _DWARFED * computed:
+        raise AkpError(
+            f"a few examples of {name} are so far from the others that the directions of these are lost in "
+            "float64; leave these outliers out on both sides"
+        )
 
 
 def _check_room(spaces: Sequence[_Subspace], stacklevel: int) -> None:

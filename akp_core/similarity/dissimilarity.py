@@ -15,12 +15,14 @@ from jaxtyping import Float64, Real
 from torch import Tensor
 
 from akp_core.errors import AkpError, expected, unknown_name
-from akp_core.similarity.arrays import A, Array, Features, as_float64, like
+from akp_core.similarity.arrays import A, Array, Features, like
 from akp_core.similarity.members import (
     as_members,
+    as_stored,
     distances_between_examples,
+    example_errors,
     read_members,
-    rounding_errors,
+    round_off,
     symmetric,
 )
 
@@ -28,49 +30,65 @@ Dissimilarity = Literal["euclidean", "squared_euclidean", "correlation"]
 Comparison = Literal["spearman", "pearson", "cosine"]
 
 LEAST_EXAMPLES = 3
-_TIED = 1e-10
-"""Dissimilarities closer than this share of the largest are tied: round-off of what is computed here."""
+_TRANSFORMED = 8
+"""Units in the last place of float64 by which a rotation beforehand may have moved an example."""
 
 
 def _check_choices(dissimilarity: str, comparison: str) -> None:
-    if dissimilarity not in get_args(Dissimilarity):
+    if not isinstance(dissimilarity, str) or dissimilarity not in get_args(Dissimilarity):
         raise unknown_name("dissimilarity", dissimilarity, get_args(Dissimilarity))
-    if comparison not in get_args(Comparison):
+    if not isinstance(comparison, str) or comparison not in get_args(Comparison):
         raise unknown_name("comparison", comparison, get_args(Comparison))
 
 
-def _correlation_chords(raw: Array, name: str) -> tuple[Float64[Tensor, "n n"], float]:
-    r"""Chords c between standardised examples; :math:`c^2/2` is one minus their correlation.
+def _standardised(
+    values: Float64[Tensor, "n p"], eps: float, name: str
+) -> tuple[Float64[Tensor, "n p"], Float64[Tensor, " n"]]:
+    r"""Examples of mean 0 and length 1, and the size of each that was rounded, beside its deviations.
 
-    Not by one minus the product, which loses the digits of small dissimilarities.
+    Of two such examples at distance c, :math:`c^2/2` is one minus their correlation. Not by one minus the
+    product, which loses the digits of small dissimilarities.
     """
-    values, eps = as_float64(raw, name)
-    values /= values.abs().max()
     if values.shape[1] < 2:
         raise expected(
             f"at least 2 features in {name} for correlation dissimilarity", "1", "use euclidean instead"
         )
-    magnitude = values.abs().amax(dim=1)
+    magnitude = values.abs().amax(dim=1, keepdim=True)
+    values = values / magnitude.clamp(min=torch.finfo(torch.float64).tiny)
     values -= values.mean(dim=1, keepdim=True)
-    deviation = values.abs().amax(dim=1)
-    flat = torch.nonzero(deviation <= 4 * eps * magnitude).flatten().tolist()
+    deviation = values.abs().amax(dim=1, keepdim=True)
+    flat = torch.nonzero(deviation.flatten() <= 4 * eps).flatten().tolist()
     if flat:
         raise AkpError(
             f"expected features that vary within every example of {name} for correlation dissimilarity, got "
             f"row {flat[0]} constant; leave this example out on both sides, or use euclidean"
         )
-    values /= deviation[:, None]
+    values /= deviation
     values /= torch.linalg.vector_norm(values, dim=1, keepdim=True)
-    return distances_between_examples(values), 4 * eps * float((magnitude / deviation).max())
+    return values, 1 / deviation.flatten()
 
 
-def _ranks(values: Float64[Tensor, " m"]) -> Float64[Tensor, " m"]:
-    """Ranks from 0, their mean where values are tied up to round-off."""
+def _ranks(values: Float64[Tensor, " m"], errors: Float64[Tensor, " m"]) -> Float64[Tensor, " m"]:
+    """Ranks from 0, their mean where values differ from the least of their group by no more than both errors.
+
+    Compared with the least, not with the next: a chain of small steps is not one tie.
+    """
     ordered, order = torch.sort(values)
-    new = torch.ones(len(values), dtype=torch.int64, device=values.device)
-    new[0] = 0
-    new[1:] = ordered.diff() > _TIED * ordered[-1].abs()
-    counts = torch.bincount(new.cumsum(dim=0)).to(torch.float64)
+    loose = errors[order]
+    new = torch.ones(len(values), dtype=torch.bool, device=values.device)
+    new[1:] = ordered.diff() > loose[1:] + loose[:-1]
+    starts = torch.nonzero(new).flatten()
+    stops = torch.cat([starts[1:], starts.new_tensor([len(values)])])
+    long = ordered[stops - 1] - ordered[starts] > loose[stops - 1] + loose[starts]
+    for start, stop in zip(starts[long].tolist(), stops[long].tolist(), strict=True):
+        first = start
+        while True:
+            past = ordered[first:stop] - ordered[first] > loose[first:stop] + loose[first]
+            if not bool(past.any()):
+                break
+            first += int(past.int().argmax())
+            new[first] = True
+    counts = torch.bincount(new.cumsum(dim=0) - 1).to(torch.float64)
     means = counts.cumsum(dim=0) - (counts + 1) / 2
     ranks = torch.empty_like(values)
     ranks[order] = torch.repeat_interleave(means, counts.to(torch.int64))
@@ -79,23 +97,35 @@ def _ranks(values: Float64[Tensor, " m"]) -> Float64[Tensor, " m"]:
 
 def _unit_rdm(x: Features, raw: Array, dissimilarity: str, comparison: str) -> Float64[Tensor, " m"]:
     """The upper triangle of the RDM, ranked or centred as the comparison asks, of length 1."""
+    values, eps = as_stored(raw, x.name)
+    double = torch.finfo(torch.float64).eps
     if dissimilarity == "correlation":
-        lengths, rounding = _correlation_chords(raw, x.name)
+        values, sizes = _standardised(values, eps, x.name)
+        stored, computed = 4 * eps * sizes, _TRANSFORMED * double * sizes
     else:
-        lengths, rounding = distances_between_examples(x.centred), 2 * float(rounding_errors(raw).max())
-    n = len(lengths)
-    vector = lengths[torch.ones(n, n, dtype=torch.bool, device=lengths.device).triu_(1)]
-    largest = float(vector.max())
-    spread = largest - float(vector.min())
-    if largest <= rounding or (comparison != "cosine" and spread <= max(rounding, _TIED * largest)):
+        stored = example_errors(values, eps)
+        computed = _TRANSFORMED * example_errors(values, double)
+    n, relative = len(values), round_off(values.shape[1])
+    above = torch.ones(n, n, dtype=torch.bool, device=values.device).triu_(1)
+    vector = distances_between_examples(values)[above]
+    errors = torch.hypot(computed[:, None], computed[None, :])[above]
+    # A distance from an example to itself, rotated, is a last digit.
+    vector[vector <= errors] = 0
+    errors += relative * vector
+    unsure = errors + torch.hypot(stored[:, None], stored[None, :])[above]
+    same = float((vector - unsure).max()) <= float((vector + unsure).min())
+    if float((vector - unsure).max()) <= 0 or (comparison != "cosine" and same):
         raise AkpError(
             f"expected dissimilarities that vary in {x.name}, got the same for every pair of examples; "
             "a constant dissimilarity matrix correlates with nothing; leave it out and count it"
         )
-    if dissimilarity != "euclidean":
-        vector = vector.square()
-        largest = largest**2
-    vector = _ranks(vector) if comparison == "spearman" else vector / largest
+    if comparison == "spearman":
+        # The distances, as squares and one minus a correlation have their order, and more digits to lose.
+        vector = _ranks(vector, errors / 2)
+    else:
+        vector /= vector.max()
+        if dissimilarity != "euclidean":
+            vector.square_()
     if comparison != "cosine":
         vector = vector - vector.mean()
     return vector / torch.linalg.vector_norm(vector)
@@ -147,7 +177,8 @@ def rsa(
     example, but *neither* rotation *nor* translation.
 
     Pairs of examples are not independent: judge a value by permuting examples, not by the p value of
-    a correlation of n(n - 1)/2 numbers. Dissimilarities within 1e-10 of the largest count as tied.
+    a correlation of n(n - 1)/2 numbers. For ranks the numbers count as they are stored, whatever their dtype:
+    two dissimilarities are tied where float64 arithmetic cannot tell them apart, each pair by its own size.
 
     Distance: :math:`\sqrt{2 - 2s}` is Euclidean, as s is a cosine of vectors that depend on one
     representation each.

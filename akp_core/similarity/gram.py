@@ -12,6 +12,7 @@ kinds of CKA are the cosine of the angle between two such matrices.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -25,13 +26,13 @@ from akp_core.similarity.kernels import Rbf
 Estimator = Literal["biased", "unbiased"]
 
 _LEAST_EXAMPLES = {"biased": 2, "unbiased": 4}
-_ZERO = 1e-12
-"""A U-centred Gram below this share of the centred Gram is round-off."""
+_ZERO = 1e-9
+"""A U-centred Gram below this share of the Gram has too few digits left of float64."""
 
 
 def check_estimator(estimator: str) -> None:
     """Refuse an estimator that does not exist."""
-    if estimator not in get_args(Estimator):
+    if not isinstance(estimator, str) or estimator not in get_args(Estimator):
         raise unknown_name("estimator", estimator, get_args(Estimator))
 
 
@@ -52,12 +53,14 @@ def constant_error(x: Features) -> AkpError:
     )
 
 
-def degenerate_error(x: Features) -> AkpError:
-    """The error for a representation whose U-centred Gram vanishes although it varies."""
-    return AkpError(
-        f"{x.name} has a U-centred Gram matrix of zero: all examples but one coincide, or all are equally "
-        "far apart; like a constant representation it has no unbiased CKA; leave it out and count it"
-    )
+def check_left(x: Features, left: float, size: float) -> None:
+    """Refuse a U-centred Gram whose norm is round-off of the Gram, or of the features as they came."""
+    if left <= max(_ZERO * size, x.noise):
+        raise AkpError(
+            f"{x.name} has a U-centred Gram matrix of zero, up to round-off: all examples but one coincide "
+            "or are dwarfed, or all are equally far apart; like a constant representation it has no unbiased "
+            "CKA; leave it out and count it"
+        )
 
 
 def u_centre_(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
@@ -109,6 +112,5 @@ def unit_gram(x: Features, estimator: str, rbf: Rbf | None = None) -> Float[Tens
             raise constant_error(x)
         return gram.div_(norm)
     norm = torch.linalg.matrix_norm(u_centre_(gram))
-    if norm <= _ZERO * size:
-        raise degenerate_error(x)
+    check_left(x if rbf is None else replace(x, noise=0.0), float(norm), float(size))
     return gram.div_(norm)

@@ -9,6 +9,7 @@ distance matrix, zeros of the diagonal included, which is smaller; give ``sigma`
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.similarity.arrays import Features
+from akp_core.similarity.members import distances_between_examples
 
 Kernel = Literal["linear", "rbf"]
-_COINCIDE = 1e-13
-"""Squared distances below this share of the largest squared norm are round-off of coinciding examples."""
+_WIDE = 1e-5
+"""Largest distance over bandwidth below which the kernel is a parabola, to ten digits."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,16 @@ class Rbf:
     sigma: float | None
 
     def gram(self, x: Features) -> Float64[Tensor, "n n"]:
-        """Gram matrix of features, not centred; less 1 throughout where all entries are near 1.
+        """Gram matrix of features, not centred, up to a constant and a factor.
 
         Raises
         ------
         AkpError
             If half of the pairs of examples coincide, so that their median distance is 0.
         """
-        squared = _squared_distances(x)
+        distances = distances_between_examples(x.centred.double())
         if self.sigma is None:
-            width = self.fraction * _median_distance(squared)
+            width = self.fraction * _median(distances)
             if width == 0:
                 raise AkpError(
                     f"expected a median distance above 0 in {x.name}, got 0: half of the pairs of examples "
@@ -50,14 +52,17 @@ class Rbf:
                 )
         else:
             width = self.sigma / x.scale
-        exponents = squared.mul_(-0.5 / width / width)
-        # Centring takes any constant out again, and beside 1 a wide kernel's differences would be lost.
+        # Powers of the distances alone matter for a kernel so wide that 1 - d^2/(2 s^2) is all of it; and
+        # beside 1 its differences would be lost, while centring takes any constant out again.
+        if float(distances.max()) < _WIDE * width:
+            return -distances.square()
+        exponents = -0.5 * (distances / max(width, sys.float_info.min)).square()
         return exponents.expm1_() if float(exponents.min()) > -1 else exponents.exp_()
 
 
 def kernel_of(kernel: str, fraction: float, sigma: float | None) -> Rbf | None:
     """Check a kernel and its bandwidth; None stands for the linear kernel."""
-    if kernel not in get_args(Kernel):
+    if not isinstance(kernel, str) or kernel not in get_args(Kernel):
         raise unknown_name("kernel", kernel, get_args(Kernel))
     for name, value in (("fraction", fraction), ("sigma", sigma)):
         if value is None:
@@ -74,16 +79,8 @@ def kernel_of(kernel: str, fraction: float, sigma: float | None) -> Rbf | None:
     return None
 
 
-def _squared_distances(x: Features) -> Float64[Tensor, "n n"]:
-    features = x.centred.double()
-    squares = torch.linalg.vecdot(features, features)
-    distances = torch.addmm(squares[:, None] + squares[None, :], features, features.T, alpha=-2)
-    distances[distances < _COINCIDE * squares.max()] = 0
-    return distances.fill_diagonal_(0)
-
-
-def _median_distance(squared: Float64[Tensor, "n n"]) -> float:
-    above = torch.triu_indices(len(squared), len(squared), 1, device=squared.device)
-    pairs = squared[above[0], above[1]].sqrt_()
+def _median(distances: Float64[Tensor, "n n"]) -> float:
+    above = torch.triu_indices(len(distances), len(distances), 1, device=distances.device)
+    pairs = distances[above[0], above[1]]
     middle = [pairs.kthvalue(k).values for k in ((len(pairs) + 1) // 2, len(pairs) // 2 + 1)]
     return float(sum(middle)) / 2

@@ -64,23 +64,27 @@ def pairwise(
     check_estimator(estimator)
     rbf = kernel_of(kernel, fraction, sigma)
     members, names = listed(representations)
-    if measure != "cka" and (estimator != "unbiased" or rbf is not None):
+    is_cka = isinstance(measure, str) and measure == "cka"
+    if not is_cka and (estimator != "unbiased" or rbf is not None):
         raise AkpError("estimator, kernel, fraction and sigma belong to measure='cka'")
-    if callable(measure):
-        return like(_pair_by_pair(members, measure), members[0])
+    if not isinstance(measure, str):
+        return like(_pair_by_pair(members, measure_called(measure)), members[0])
     if measure not in MEASURES:
         raise unknown_name("measure", measure, MEASURES)
     if measure == "cka":
         if rbf is None:
             return like(cosines(members, names, (estimator,))[0], members[0])
-        features = [read(x, name) for x, name in zip(members, names, strict=True)]
-        for one in features:
-            same_examples(features[0], one)
-        rows = torch.stack([pack(unit_gram(one, estimator, rbf), estimator) for one in features])
-        return like(similarity_of_fingerprints(rows), members[0])
+        first = read(members[0], names[0])
+        rows = []
+        for x, name in zip(members, names, strict=True):
+            features = read(x, name)
+            same_examples(first, features)
+            rows.append(pack(unit_gram(features, estimator, rbf), estimator))
+        return like(similarity_of_fingerprints(torch.stack(rows)), members[0])
     matrix = MEASURES[measure].matrix
-    assert matrix is not None
-    return like(matrix(members), members[0])
+    if matrix is None:
+        return like(_pair_by_pair(members, MEASURES[measure].function), members[0])
+    return matrix(members)
 
 
 def both_estimators(
@@ -129,6 +133,24 @@ def _pair_by_pair(members: Sequence[A], measure: Callable[[A, A], float]) -> Flo
     return similarity
 
 
+def measure_called(measure: str | Callable[[A, A], float]) -> Callable[[A, A], float]:
+    """A measure by its name, or a function whose every value is checked to be a similarity."""
+    if isinstance(measure, str):
+        if measure not in MEASURES:
+            raise unknown_name("measure", measure, MEASURES)
+        return MEASURES[measure].function
+    if not callable(measure):
+        raise expected("measure as a name or a function of two representations", type(measure).__name__)
+
+    def checked(x: A, y: A) -> float:
+        value = float(measure(x, y))
+        if not -1 - 1e-9 <= value <= 1 + 1e-9:
+            raise expected("similarities from -1 to 1 of the measure", f"{value:g}")
+        return value
+
+    return checked
+
+
 def chordal_distance(similarity: Float[A, "M M"]) -> Float64[A, "M M"]:
     r"""The Euclidean distance between fingerprints, :math:`d_{ij} = \sqrt{2 - 2 s_{ij}}`.
 
@@ -146,7 +168,8 @@ def chordal_distance(similarity: Float[A, "M M"]) -> Float64[A, "M M"]:
     Raises
     ------
     AkpError
-        If the matrix is not square, or a value lies outside [-1, 1].
+        If the matrix is not square or symmetric, a value lies outside [-1, 1], or one on the diagonal is
+        neither 1 nor NaN.
 
     Notes
     -----
@@ -162,6 +185,14 @@ def chordal_distance(similarity: Float[A, "M M"]) -> Float64[A, "M M"]:
             f"expected similarities from -1 to 1, got {float(outside[0]):g}; "
             "give cosines such as pairwise returns, not distances"
         )
+    skew = (values - values.T).abs()
+    if bool((skew > 1e-9).any()) or bool((torch.isnan(values) != torch.isnan(values.T)).any()):
+        raise expected(
+            "a symmetric matrix of similarities", "one that is not", "average it with its transpose"
+        )
+    self_similar = values.diagonal()
+    if bool(((self_similar - 1).abs() > 1e-6).any()):
+        raise expected("similarities with 1 on the diagonal", f"{float(self_similar.nan_to_num(1).min()):g}")
     squared = 2 - 2 * values
     squared[squared < _RESOLUTION] = 0
     return like(squared.sqrt().fill_diagonal_(0), similarity)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Float64, Real
+from jaxtyping import Bool, Float64, Real
 from torch import Tensor
 
 from akp_core.errors import AkpError, expected
@@ -13,6 +13,13 @@ from akp_core.similarity.arrays import A, Array, Features, as_float64, read, sam
 
 _CONSTANT = 4
 """A column that moves by this many units in its last place does not move (as in `arrays.read`)."""
+_ROOM = 2.0**900
+"""Magnitude beyond which, or below whose inverse, numbers are brought nearer to 1."""
+_MARGIN = 2.0**200
+_NEAR = 0.05
+"""Squared distances below this share of the terms they are the difference of are found by subtraction."""
+_UNDERFLOW = 2.0**-800
+"""Terms, as a share of the largest, below which squares may have underflowed."""
 
 
 def as_members(representations: Sequence[A] | Real[A, "M n p"]) -> list[A]:
@@ -78,21 +85,43 @@ def read_members(
     return found
 
 
-def rounding_errors(x: Real[Array, "n p"]) -> Float[Tensor, " p"]:
-    r"""How far the storage of x rounded each feature, in the unit of `Features.centred`.
+def as_stored(x: Real[Array, "n p"], name: str) -> tuple[Float64[Tensor, "n p"], float]:
+    """The numbers as they came, in float64, with their precision; a power of two keeps sums from overflow."""
+    values, eps = as_float64(x, name)
+    top = float(values.abs().max())
+    if top > _ROOM:
+        values *= 1 / _MARGIN
+    elif 0 < top < 1 / _ROOM:
+        values *= _MARGIN
+    return values, eps
 
-    .. math:: e_j = \epsilon \sqrt{\tfrac1n \textstyle\sum_i x_{ij}^2} \Big/ \max_{ij} |x_{ij} - \bar x_j|,
 
-    about 3.5 standard deviations of the error of rounding to nearest; :math:`\epsilon` belongs to the dtype
-    that came. 0 for a feature that is constant, as its error is too and leaves with the mean.
+def _moving(values: Float64[Tensor, "n p"], eps: float) -> Bool[Tensor, " p"]:
+    """Which features vary beyond the last digits of what was stored."""
+    half_range = values.amax(dim=0) / 2 - values.amin(dim=0) / 2
+    return half_range > _CONSTANT * eps * values.abs().amax(dim=0)
+
+
+def rounding_errors(values: Float64[Tensor, "n p"], eps: float) -> Float64[Tensor, "n p"]:
+    r"""How far rounding to a precision may have moved each number, :math:`\epsilon |x_{ij}|`.
+
+    About 3.5 standard deviations of the error of rounding to nearest. 0 for a feature that is constant, as
+    its error is too and leaves with the mean.
     """
-    values, eps = as_float64(x, "x")
-    values /= values.abs().max()
-    centred = values - values.mean(dim=0)
-    deviation, magnitude = centred.abs().amax(dim=0), values.abs().amax(dim=0)
-    errors = eps * values.square().mean(dim=0).sqrt() / deviation.max()
-    errors[deviation <= _CONSTANT * eps * magnitude] = 0
-    return errors
+    return (eps * values.abs()).mul_(_moving(values, eps))
+
+
+def example_errors(values: Float64[Tensor, "n p"], eps: float) -> Float64[Tensor, " n"]:
+    r"""How far rounding may have moved each example in any one direction: its largest `rounding_errors`.
+
+    The distance of examples i and j is uncertain by :math:`\sqrt{e_i^2 + e_j^2}`.
+    """
+    return rounding_errors(values, eps).amax(dim=1)
+
+
+def round_off(features: int) -> float:
+    """Relative round-off allowed in a distance over so many features, above what is left by computing it."""
+    return 32 * torch.finfo(torch.float64).eps * (1 + features**0.5)
 
 
 def symmetric(upper: Float64[Tensor, "M M"], low: float, high: float = 1.0) -> Float64[Tensor, "M M"]:
@@ -102,20 +131,28 @@ def symmetric(upper: Float64[Tensor, "M M"], low: float, high: float = 1.0) -> F
 
 
 def distances_between_examples(x: Float64[Tensor, "n p"]) -> Float64[Tensor, "n n"]:
-    r"""Euclidean distances between rows, right to about :math:`10^{-12}` of themselves.
+    r"""Euclidean distances between rows, each right to `round_off` of itself, however far other rows are.
 
-    From the Gram matrix, :math:`d_{ij}^2 = k_{ii} + k_{jj} - 2 k_{ij}`, at the speed of a matrix product; the
-    pairs whose squared distance is below a thousandth of its terms, where digits cancel, are subtracted
-    row by row.
+    From the Gram matrix, :math:`d_{ij}^2 = k_{ii} + k_{jj} - 2 k_{ij}`, at the speed of a matrix product,
+    about the row that is nearest to the mean; the pairs whose squared distance is below a twentieth of its
+    terms, where digits cancel, or which underflows, are subtracted row by row.
     """
-    gram = x @ x.T
-    size = gram.diagonal()
+    centre = int((x - x.mean(dim=0)).abs().amax(dim=1).argmin())
+    about = x - x[centre]
+    unit = float(torch.exp2(about.abs().max().clamp(min=torch.finfo(torch.float64).tiny).log2().ceil()))
+    about /= unit
+    squared = about @ about.T
+    size = squared.diagonal().clone()
     terms = size[:, None] + size[None, :]
-    squared = (terms - 2 * gram).clamp_(min=0)
-    first, second = torch.nonzero((squared < 1e-3 * terms).triu(1), as_tuple=True)
+    torch.sub(terms, squared, alpha=2, out=squared)
+    distances = squared.clamp(min=0).sqrt_().mul_(unit)
+    near = (squared <= terms.clamp_(min=_UNDERFLOW).mul_(_NEAR)).triu_(1)
+    first, second = torch.nonzero(near, as_tuple=True)
     step = max(1, 4_000_000 // x.shape[1])
     for start in range(0, len(first), step):
         i, j = first[start : start + step], second[start : start + step]
-        squared[i, j] = (x[i] - x[j]).square().sum(dim=1)
-    upper = squared.triu_(1).sqrt_()
+        difference = x[i] - x[j]
+        largest = difference.abs().amax(dim=1).clamp_(min=torch.finfo(torch.float64).tiny)
+        distances[i, j] = largest * torch.linalg.vector_norm(difference / largest[:, None], dim=1)
+    upper = distances.triu_(1)
     return upper + upper.T

@@ -17,15 +17,17 @@ from akp_core.errors import expected, whole_number
 from akp_core.similarity.arrays import A, Array, Features, like
 from akp_core.similarity.members import (
     as_members,
+    as_stored,
     distances_between_examples,
+    example_errors,
     read_members,
-    rounding_errors,
+    round_off,
     symmetric,
 )
 
 LEAST_EXAMPLES = 3
-_COMPUTED = 1e-9
-"""Relative round-off allowed in a distance, well above what `distances_between_examples` leaves."""
+_TRANSFORMED = 8
+"""Units in the last place of float64 by which a rotation beforehand may have moved an example."""
 _STACK = 1 << 23
 """Numbers in a stack of memberships: 64 MB."""
 
@@ -60,10 +62,24 @@ def _check_k(k: int, n: int) -> int:
 
 
 def _memberships(x: Features, raw: Array, k: int) -> Float64[Tensor, "n n"]:
-    """How far each example (column) belongs to the k nearest of each (row)."""
-    distances = distances_between_examples(x.centred).fill_diagonal_(torch.inf)
-    reach = torch.kthvalue(distances, k, dim=1, keepdim=True).values
-    slack = 2 * rounding_errors(raw).max() + _COMPUTED * reach
+    r"""How far each example (column) belongs to the k nearest of each (row).
+
+    With c the k-th nearest of i, the difference of the distances to j and to c is uncertain by the errors of
+    j and c, and by that of i times the chord between the two directions, at most :math:`d_{jc} / d_{ic}`.
+    """
+    values, eps = as_stored(raw, x.name)
+    computed = round_off(values.shape[1])
+    distances = distances_between_examples(values)
+    errors = example_errors(values, eps) + _TRANSFORMED * example_errors(
+        values, torch.finfo(torch.float64).eps
+    )
+    reach, last = torch.kthvalue(distances.clone().fill_diagonal_(torch.inf), k, dim=1, keepdim=True)
+    last = last.flatten()
+    tiny = torch.finfo(torch.float64).tiny
+    chord = (distances[last] / reach.clamp(min=tiny)).clamp_(max=2)
+    slack = torch.hypot(errors[:, None] * chord, torch.hypot(errors[None, :], errors[last][:, None]))
+    slack += computed * reach
+    distances.fill_diagonal_(torch.inf)
     nearer, tied = distances < reach - slack, (distances - reach).abs() <= slack
     places = (k - nearer.sum(dim=1, keepdim=True)) / tied.sum(dim=1, keepdim=True).to(torch.float64)
     return nearer + tied * places
@@ -103,7 +119,8 @@ def mutual_neighbours(x: Real[Array, "n p"], y: Real[Array, "n q"], *, k: int = 
     Invariances: rotation and reflection of the features, translation, isotropic scaling, one permutation of
     the examples of both. *Not* scaling of single features, nor a general linear map.
 
-    Distances count as tied within the rounding of the dtype that came, so repeated examples stay tied.
+    Two distances from one example count as tied where rounding to the dtype that came could have made the
+    difference, in these very examples: repeated examples stay tied, and an outlier ties no others.
 
     Distance: :math:`\sqrt{2 - 2s}` is Euclidean. Without ties s is the cosine of two 0/1 vectors with nk
     ones; with ties :math:`\min(a, b) = \int 1_{t<a} 1_{t<b}\,dt` is still an inner product, and

@@ -16,13 +16,15 @@ On a CPU the products are NumPy's, whose ``A @ A.T`` does half the work. Sums ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
 from math import ceil, sqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,8 +34,14 @@ from torch import Tensor
 
 _TILE_BYTES = 40e6
 """Bytes of one tile of all Gram matrices: more leaves the cache, less makes the products small."""
+_GROUPS = 16
+"""Parts in which tiles are added up, whatever the number of threads."""
 _GROUP_WIDTH = 512
 """Features that the route by cross-covariances multiplies at once."""
+
+
+SMALL = 1e7
+"""Operations below which a second thread costs more than it saves."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +56,28 @@ class Products:
         :math:`D D^\top`, the inner products of the diagonals.
     traces : Float64[Tensor, " M"]
     examples : int
+    size : Float64[Tensor, " M"]
+        What the diagonal of `off` was the difference of.
     """
 
     off: Float64[Tensor, "M M"]
     on: Float64[Tensor, "M M"]
     traces: Float64[Tensor, " M"]
     examples: int
+    size: Float64[Tensor, " M"]
 
     @classmethod
     def with_diagonal(cls, off: Float64[Tensor, "M M"], diagonal: Float64[Tensor, "M n"]) -> Products:
         """Join the two parts of the Gram matrices."""
-        return cls(off, diagonal @ diagonal.T, diagonal.sum(dim=1), diagonal.shape[1])
+        on = diagonal @ diagonal.T
+        return cls(off, on, diagonal.sum(dim=1), diagonal.shape[1], off.diagonal().abs())
+
+    @classmethod
+    def of_whole(
+        cls, whole: Float64[Tensor, "M M"], on: Float64[Tensor, "M M"], traces: Float64[Tensor, " M"], n: int
+    ) -> Products:
+        """Take the diagonals out of inner products of whole Gram matrices."""
+        return cls(whole - on, on, traces, n, whole.diagonal() + on.diagonal())
 
     def of(self, estimator: str) -> tuple[Float64[Tensor, "M M"], Float64[Tensor, " M"]]:
         r"""Inner products of the centred (biased) or U-centred (unbiased) Grams, and how much had to cancel.
@@ -75,7 +94,7 @@ class Products:
             return self.off + self.on, self.off.new_ones(len(self.off))
         traces = torch.outer(self.traces, self.traces) / ((n - 1) * (n - 2))
         found = self.off - self.on * (2 / (n - 2)) + traces
-        terms = self.off.diagonal().abs() + self.on.diagonal() * (2 / (n - 2)) + traces.diagonal()
+        terms = self.size + self.on.diagonal() * (2 / (n - 2)) + traces.diagonal()
         return found, found.diagonal() / terms.clamp(min=torch.finfo(torch.float64).tiny)
 
 
@@ -84,10 +103,28 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def single_threaded() -> AbstractContextManager[object]:
-    """While open, NumPy's products run on the thread that asks for them."""
-    context: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
-    return context
+class _Limit:
+    """The limit of one thread that overlapping calls share: the last to leave lifts it."""
+
+    lock = threading.Lock()
+    holders = 0
+    held: Any = None
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """While open, NumPy's products run on the thread that asks for them, in the whole process."""
+    with _Limit.lock:
+        if _Limit.holders == 0:
+            _Limit.held = _libraries().limit(limits=1, user_api="blas")
+        _Limit.holders += 1
+    try:
+        yield
+    finally:
+        with _Limit.lock:
+            _Limit.holders -= 1
+            if _Limit.holders == 0:
+                _Limit.held.restore_original_limits()
 
 
 def in_parallel(work: Callable[[int], None], workers: int) -> None:
@@ -137,14 +174,17 @@ def tiled_products(features: Sequence[Float[np.ndarray, "n _p"]], *, tile: int |
     side = ceil(n / ceil(n / side))
     tiles = list(combinations_with_replacement(range(0, n, side), 2))
     tiles.sort(key=lambda corner: corner[0] == corner[1])
-    workers = min(torch.get_num_threads(), len(tiles))
+    groups = [tiles[k::_GROUPS] for k in range(min(_GROUPS, len(tiles)))]
+    workers = (
+        min(torch.get_num_threads(), len(groups)) if n * n * sum(x.shape[1] for x in features) > SMALL else 1
+    )
     diagonal = np.empty((members, n))
-    parts = np.empty((len(tiles), members, members))
+    parts = np.zeros((len(groups), members, members))
 
     def share(worker: int) -> None:
         space = np.empty(members * side * side, dtype=features[0].dtype)
-        for index in range(worker, len(tiles), workers):
-            top, left = tiles[index]
+        mine = range(worker, len(groups), workers)
+        for index, (top, left) in ((k, tile) for k in mine for tile in groups[k]):
             high, wide = min(side, n - top), min(side, n - left)
             grams = space[: members * high * wide].reshape(members, high, wide)
             for x, gram in zip(features, grams, strict=True):
@@ -154,8 +194,7 @@ def tiled_products(features: Sequence[Float[np.ndarray, "n _p"]], *, tile: int |
                 diagonal[:, top : top + high] = grams[:, on, on]
                 grams[:, on, on] = 0
             rows = grams.reshape(members, -1)
-            parts[index] = rows @ rows.T
-            parts[index] *= 1.0 if top == left else 2.0
+            parts[index] += (rows @ rows.T) * (1.0 if top == left else 2.0)
 
     in_parallel(share, workers)
     return Products.with_diagonal(torch.from_numpy(parts.sum(axis=0)), torch.from_numpy(diagonal))
@@ -179,6 +218,30 @@ def device_products(features: Sequence[Float[Tensor, "n _p"]], *, strip: int | N
         square.diagonal(dim1=1, dim2=2).zero_()
         off += 2 * _row_by_row(grams) - _row_by_row(square)
     return Products.with_diagonal(off, diagonal)
+
+
+def explicit_products(
+    features: Sequence[Float64[Tensor, "n _p"]],
+) -> tuple[Float64[Tensor, "M M"], Float64[Tensor, " M"]]:
+    """Inner products of U-centred Grams made entry by entry, and the squared norms of the Grams before.
+
+    For features that leave little after U-centring: nothing is subtracted from a sum. Twice the work and
+    more, strip by strip, in float64.
+    """
+    members, n = len(features), features[0].shape[0]
+    sums = -torch.stack([torch.linalg.vecdot(x, x) for x in features])  # rows of a centred Gram sum to zero
+    shift = sums / (n - 2) - sums.sum(dim=1, keepdim=True) / (2 * (n - 1) * (n - 2))
+    inner = torch.zeros(members, members, dtype=torch.float64, device=features[0].device)
+    size = torch.zeros_like(inner[0])
+    strip = max(1, min(n, int(_TILE_BYTES / (8 * members * n))))
+    for top in range(0, n, strip):
+        grams = torch.stack([x[top : top + strip] @ x.T for x in features])
+        size += grams.square().sum(dim=(1, 2))
+        grams -= shift[:, top : top + strip, None]
+        grams -= shift[:, None, :]
+        grams[:, :, top : top + strip].diagonal(dim1=1, dim2=2).zero_()
+        inner += _row_by_row(grams)
+    return inner, size
 
 
 def _row_by_row(grams: Float[Tensor, "M h w"]) -> Float64[Tensor, "M M"]:
@@ -213,7 +276,7 @@ def cross_products(features: Sequence[Float[Tensor, "n _p"]]) -> Products:
         rows, columns = torch.tensor(groups[first]), torch.tensor(groups[second])
         whole[rows[:, None], columns] = sums
         whole[columns[:, None], rows] = sums.T
-    return Products.with_diagonal(whole - diagonal @ diagonal.T, diagonal)
+    return Products.of_whole(whole, diagonal @ diagonal.T, diagonal.sum(dim=1), diagonal.shape[1])
 
 
 def _block_sums(

@@ -25,6 +25,8 @@ from akp_core.similarity.products import Products
 
 _CANCELLED = 1e-9
 """Share of a squared norm left after U-centring below which a result has lost too many digits."""
+_ROOM = 2.0**-64
+"""How much larger than before features may come until their sums are brought to the new size."""
 _CONSTANT = 1e-24
 """Variance over squared mean below which features are constant up to float64 round-off."""
 
@@ -137,25 +139,38 @@ class StreamedCKA:
     def add(self, representations: Sequence[Real[Array, "n _p"]]) -> None:
         """Add a batch: for each representation its (n_b, p_i) features of the same n_b examples."""
         batch = checked_batch(representations)
-        widths = tuple(x.shape[1] for x in batch)
+        widths = tuple(int(x.shape[1]) for x in batch)
         if self._widths and widths != self._widths:
             raise expected(
                 f"{len(self._widths)} representations of widths {list(self._widths)} as before",
                 f"{len(widths)} of widths {list(widths)}",
             )
-        if self._origin is None:
-            # Powers of two change no digit, and keep fourth powers from over- or underflowing.
-            sizes = torch.stack([x.abs().max() for x in batch])
-            self._scale = torch.where(sizes > 0, torch.exp2(-sizes.log2().round()), 1.0)
-        z = torch.cat([x * scale for x, scale in zip(batch, self._scale, strict=False)], dim=1)
+        self._rescale(torch.stack([x.abs().max() for x in batch]))
+        factors = torch.where(self._scale.isinf(), 1.0, self._scale)
+        z = torch.cat([x * factor for x, factor in zip(batch, factors, strict=True)], dim=1)
         if self._origin is None:
             self._origin, self._widths = z.mean(dim=0), widths
             self._returns_numpy = not isinstance(representations[0], Tensor)
         sums = _Sums.of(z - self._origin, widths)
         self._sums = sums if self._sums is None else self._sums + sums
 
+    def _rescale(self, sizes: Float64[Tensor, " M"]) -> None:
+        """Powers of two change no digit, and keep fourth powers from over- or underflowing."""
+        wanted = torch.where(sizes > 0, torch.exp2(-sizes.clamp(min=1e-300).log2().round()), torch.inf)
+        if not len(self._scale):
+            self._scale = torch.full_like(wanted, torch.inf)
+        new = torch.where(self._scale.isinf() | (wanted < self._scale * _ROOM), wanted, self._scale)
+        # What was nothing but zeros so far has nothing to rescale.
+        ratio = torch.where(self._scale.isinf() | new.isinf(), 1.0, new / self._scale)
+        self._scale = new
+        if self._sums is not None and self._origin is not None and bool((ratio != 1).any()):
+            self._sums = self._sums.scaled(ratio, self._widths)
+            self._origin = self._origin * torch.repeat_interleave(ratio, torch.tensor(self._widths))
+
     def merge(self, other: StreamedCKA) -> None:
         """Take in the batches that another stream has seen, such as one in another process."""
+        if not isinstance(other, StreamedCKA) or other._estimator != self._estimator:
+            raise expected(f"another StreamedCKA of estimator {self._estimator!r}", type(other).__name__)
         if other._sums is None or other._origin is None:
             return
         if self._sums is None or self._origin is None:
@@ -165,7 +180,8 @@ class StreamedCKA:
             return
         if other._widths != self._widths:
             raise expected(f"a stream of widths {list(self._widths)}", f"widths {list(other._widths)}")
-        ratio = self._scale / other._scale
+        self._rescale(1 / other._scale)
+        ratio = torch.where(other._scale.isinf(), 1.0, self._scale / other._scale)
         shift = self._origin - other._origin * torch.repeat_interleave(ratio, torch.tensor(self._widths))
         self._sums = self._sums + other._sums.scaled(ratio, self._widths).about(shift, self._widths)
 
@@ -184,7 +200,7 @@ class StreamedCKA:
         for index, (spread, size) in enumerate(zip(sums.k, torch.split(middle, sizes), strict=True)):
             if float(spread) <= _CONSTANT * n * float(size.sum()):
                 raise constant_stream(index)
-        found, left = Products(inner - sums.kk, sums.kk, sums.k, n).of(self._estimator)
+        found, left = Products.of_whole(inner, sums.kk, sums.k, n).of(self._estimator)
         spoilt = torch.nonzero(~(left >= _CANCELLED)).flatten().tolist()
         if spoilt:
             raise AkpError(

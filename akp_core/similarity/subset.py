@@ -33,6 +33,19 @@ _ZERO = 1e3
 """A restricted Gram below this many units in the last place of what came in is round-off."""
 
 
+def check_fingerprints(fingerprints: Float[Array, "M k"]) -> None:
+    """Refuse what is not a (models, entries) array of float32 or float64."""
+    if getattr(fingerprints, "ndim", 0) != 2:
+        raise expected(
+            "fingerprints as (models, entries)", f"shape {tuple(getattr(fingerprints, 'shape', ()))}"
+        )
+    dtype = str(fingerprints.dtype).removeprefix("torch.")
+    if dtype not in ("float32", "float64"):
+        raise expected(
+            "fingerprints in float32 or float64", dtype, "make them again: centring loses the digits of less"
+        )
+
+
 def examples_of(entries: int, estimator: str) -> int:
     """The number of examples behind a fingerprint of so many entries.
 
@@ -65,7 +78,7 @@ def restrict(
 
     Parameters
     ----------
-    fingerprints : (M, k) array, NumPy or torch
+    fingerprints : (M, k) array, NumPy or torch, float32 or float64
         One `fingerprint` per row, k = n(n-1)/2 (unbiased) or n(n+1)/2 (biased). A row of NaN stands for a
         model without one.
     images : (m,) integer array
@@ -82,8 +95,8 @@ def restrict(
     Raises
     ------
     AkpError
-        If the fingerprints are of no possible length, or partly non-finite or zero; for examples that are
-        repeated, too few, or not there.
+        If the fingerprints are of no possible length or of less precision, or partly non-finite or zero; for
+        examples that are repeated, too few, or not there.
 
     Notes
     -----
@@ -96,10 +109,7 @@ def restrict(
     Szekely and Rizzo 2014 (U-centring); Politis and Romano 1994 (subsampling without replacement).
     """
     check_estimator(estimator)
-    if getattr(fingerprints, "ndim", 0) != 2:
-        raise expected(
-            "fingerprints as (models, entries)", f"shape {tuple(getattr(fingerprints, 'shape', ()))}"
-        )
+    check_fingerprints(fingerprints)
     n = examples_of(fingerprints.shape[1], estimator)
     chosen = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu":

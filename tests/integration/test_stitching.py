@@ -16,6 +16,7 @@ from akp_core.networks.tap import continued, evaluating
 from akp_core.probes import standardise
 from akp_core.similarity.convolution import as_features
 from akp_core.stitching import stitch
+from akp_core.stitching.affine import RIDGES, ridge_regression
 from akp_core.threads import one_thread
 
 
@@ -170,21 +171,19 @@ def test_more_features_than_fitting_images_still_have_one_ridge(bench: Bench) ->
 
 
 def test_the_ridge_is_that_of_least_cross_validation_and_solves_its_equations() -> None:
-    from akp_core.stitching import _RIDGES, _ridge
-
     rng = np.random.default_rng(0)
     for n, p in ((50, 8), (12, 30)):
         x, y = rng.standard_normal((n, p)), rng.standard_normal((n, 3))
         y[:, 0] += x[:, 0]
         x, y = x - x.mean(0), y - y.mean(0)
-        weight, ridge = _ridge(torch.from_numpy(x), torch.from_numpy(y))
+        weight, ridge = ridge_regression(torch.from_numpy(x), torch.from_numpy(y))
         top = np.linalg.eigvalsh(x.T @ x)[-1]
         scores = []
-        for share in _RIDGES:
+        for share in RIDGES:
             solve = np.linalg.solve(x.T @ x + share * top * np.eye(p), x.T)
             free = n - 1 - np.trace(x @ solve)
             scores.append(np.square(y - x @ solve @ y).sum() / free**2 if free > 1e-6 * n else np.inf)
-        assert ridge == pytest.approx(_RIDGES[int(np.argmin(scores))])
+        assert ridge == pytest.approx(RIDGES[int(np.argmin(scores))])
         want = np.linalg.solve(x.T @ x + ridge * top * np.eye(p), x.T @ y).T
         np.testing.assert_allclose(weight.numpy(), want, atol=1e-9)
 
@@ -195,6 +194,20 @@ def test_the_same_generator_gives_the_same_numbers_and_global_streams_are_left_a
     assert (one.error, one.null_error, one.interval) == (two.error, two.null_error, two.interval)
     assert torch.equal(one.map.weight, two.map.weight)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_level_is_what_the_interval_leaves_out(bench: Bench) -> None:
+    usual, wide, narrow = (bench.stitch(bench.wide, **more) for more in ({}, {"level": 0.01}, {"level": 0.5}))
+    widths = [float(np.diff(s.interval)[0]) for s in (wide, usual, narrow)]
+    assert widths[0] > widths[1] > 1.5 * widths[2] > 0
+    assert usual.interval == bench.stitch(bench.wide, level=0.05).interval
+
+
+def test_images_may_carry_gradients(bench: Bench) -> None:
+    fit = (bench.fit[0].clone().requires_grad_(), bench.fit[1])
+    later = (bench.evaluation[0].clone().requires_grad_(), bench.evaluation[1])
+    got = bench.stitch(bench.wide, fit=fit, evaluation=later)
+    assert got.error == bench.stitch(bench.wide).error
 
 
 def test_groups_that_err_together_widen_the_interval(bench: Bench) -> None:
@@ -271,7 +284,15 @@ BAD = [
     ({"kind": "dens"}, "unknown kind of stitch 'dens': did you mean 'dense'"),
     ({"rng": 3}, "rng as a numpy.random.Generator, got int"),
     ({"shuffles": 0}, "shuffles as a whole number of at least 1, got 0"),
-    ({"level": 1.0}, "a level between 0 and 1, got 1.0"),
+    ({"level": 1.0}, "level as a probability between 0 and 1, got 1.0"),
+    ({"level": True}, "level as a probability between 0 and 1, got True"),
+    ({"level": "0.05"}, "level as a probability"),
+    ({"untrained": 3}, "untrained as a torch module, got int"),
+    ({"groups": [0, 1]}, "groups as a dense tensor of whole numbers, got list"),
+    ({"fit": (torch.zeros(9, 1, 8, 8, device="meta"), torch.zeros(9).long())}, "fit as dense tensors"),
+    ({"fit": (torch.zeros(9, 64).to_sparse(), torch.zeros(9).long())}, "fit as dense tensors"),
+    ({"fit": (torch.randn(9, 1, 8, 8), torch.zeros(9, dtype=torch.bool))}, "whole labels"),
+    ({"fit": "images"}, r"fit as a pair of tensors \(images, labels\), got str"),
     ({"tap": "blok1"}, "unknown tap 'blok1': did you mean 'block1'"),
     ({"receiver_tap": "blok1"}, "unknown tap 'blok1'"),
     (

@@ -7,7 +7,13 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from akp_core.dispersion import AnnaKarenina, anna_karenina_test, location_test
+from akp_core.dispersion import (
+    AnnaKarenina,
+    anna_karenina_test,
+    location_test,
+    matched_comparison,
+    permdisp,
+)
 
 SIMULATIONS = 400
 
@@ -98,3 +104,44 @@ def test_location_test_rejects_five_percent_without_a_difference(paired):
         rejected += location_test(d, is_unhappy, paired=pairs, permutations=199, rng=draw).p_value <= 0.05
     least, most = stats.binom.interval(0.999, SIMULATIONS, 0.05)
     assert least <= rejected <= most
+
+
+@pytest.mark.parametrize("driven", [False, True])
+def test_matched_models_are_told_apart_in_five_percent_at_most(driven):
+    """The stressed models err more; spread follows the error, or nothing."""
+    draw = np.random.default_rng(23)
+    stressed = np.arange(40) >= 20
+    rejected = 0
+    for _ in range(SIMULATIONS // 2):
+        errors = draw.standard_normal(40) + 0.5 * stressed
+        points = cloud(draw, 40, 20, np.inf) * (np.exp(0.3 * errors)[:, None] if driven else 1)
+        found = matched_comparison(cdist(points, points), errors, stressed, permutations=199, rng=draw)
+        assert found.test is not None
+        rejected += found.verdict != "none"
+    assert rejected <= stats.binom.ppf(0.999, SIMULATIONS // 2, 0.05)
+
+
+@pytest.mark.parametrize(("members", "tails"), [(6, np.inf), (10, np.inf), (10, 3)])
+def test_pseudo_values_keep_the_level_of_permdisp_where_distances_do_not(members, tails):
+    draw = np.random.default_rng([members, int(min(tails, 99))])
+    families = np.arange(2 * members) >= members
+    rejected = {"pseudo-values": 0, "distances": 0}
+    for _ in range(SIMULATIONS):
+        points = cloud(draw, 2 * members, 20, tails)
+        d = cdist(points, points)
+        for permute in rejected:
+            found = permdisp(d, families, permute=permute, permutations=199, rng=draw)
+            rejected[permute] += found.p_value <= 0.05
+    least, most = stats.binom.interval(0.999, SIMULATIONS, 0.05)
+    assert least <= rejected["pseudo-values"] <= most
+    assert rejected["distances"] > rejected["pseudo-values"]
+    if np.isfinite(tails):
+        assert rejected["distances"] > most
+
+
+@pytest.mark.parametrize(("members", "share"), [(6, 0.031), (8, 0.036)])
+def test_small_gaussian_families_are_tested_as_cautiously_as_stated(members, share):
+    """The figures in the docstring of `anna_karenina_test`."""
+    found = simulate(members, members, 20, np.inf, paired=False)
+    least, most = stats.binom.interval(0.999, SIMULATIONS, share)
+    assert least <= rejections(found) <= most

@@ -115,8 +115,10 @@ def test_the_test_of_dispersion_gives_a_number_or_a_line(case: Case, paired: boo
 
 
 @settings(deadline=None, max_examples=100)
-@given(cases(), st.sampled_from(["centroid", "median"]), st.sampled_from([None, 1, 3]))
-def test_location_and_permdisp_give_a_number_or_a_line(case: Case, centre: str, axes: int | None) -> None:
+@given(cases(), st.sampled_from(["centroid", "median"]), st.sampled_from([None, 1, 3]), st.booleans())
+def test_location_and_permdisp_give_a_number_or_a_line(
+    case: Case, centre: str, axes: int | None, pseudo: bool
+) -> None:
     rng = np.random.default_rng(0)
     if min(case.counts) < 2:
         with pytest.raises(AkpError, match="at least 2 models with a representation"):
@@ -125,7 +127,8 @@ def test_location_and_permdisp_give_a_number_or_a_line(case: Case, centre: str, 
             permdisp(case.distances, case.unhappy, permutations=19, rng=rng)
         return
     location = location_test(case.distances, case.unhappy, permutations=19, rng=rng)
-    spread = permdisp(case.distances, case.unhappy, centre=centre, axes=axes, permutations=19, rng=rng)
+    how = {"centre": centre, "axes": axes, "permute": "pseudo-values" if pseudo else "distances"}
+    spread = permdisp(case.distances, case.unhappy, **how, permutations=19, rng=rng)
     assert not any(math.isnan(n) for n in numbers(location) + numbers(spread))
     assert spread.members == location.members == sum(case.counts)
     assert spread.excluded == location.excluded == case.missing.sum()

@@ -10,7 +10,23 @@ import torch
 from scipy import stats
 
 from akp_core.errors import AkpError
-from akp_core.similarity import MEASURES, calibrated, cka, mutual_neighbours, shuffled_null
+from akp_core.similarity import (
+    MEASURES,
+    calibrated,
+    calibrated_pairwise,
+    cka,
+    mutual_neighbours,
+    pairwise,
+    shuffled_null,
+)
+from akp_core.threads import one_thread
+
+
+@pytest.fixture(autouse=True)
+def _on_one_thread():
+    """Thousands of tiny comparisons: threads would only wait for one another."""
+    with one_thread():
+        yield
 
 
 def pair(shared: float, n: int = 30, p: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -23,13 +39,50 @@ def pair(shared: float, n: int = 30, p: int = 20, seed: int = 0) -> tuple[np.nda
 def test_without_a_relation_at_most_five_percent_rise_above_zero(measure):
     x, _ = pair(0.0, p=5)
     rng = np.random.default_rng(1)
-    simulations = 120
+    simulations = 60
     above = 0
     for _ in range(simulations):
         found = calibrated(x, rng.standard_normal((30, 4)), measure=measure, permutations=19, rng=rng)
         above += found.value > 0
         assert (found.value > 0) == (found.p_value <= 0.05)
     assert above <= stats.binom.ppf(0.9995, simulations, 0.05)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "measure", ["cka", partial(cka, estimator="unbiased"), partial(mutual_neighbours, k=2)]
+)
+def test_collapsed_classes_that_tie_under_shuffles_hold_the_level(measure, dtype):
+    rng = np.random.default_rng(5)
+    labels = np.array([0] * 4 + [1] * 4)
+    above = 0
+    for _ in range(120):
+        x, y = (rng.standard_normal((2, 5))[rng.permutation(labels)].astype(dtype) for _ in range(2))
+        found = calibrated(x, y, measure=measure, permutations=19, rng=rng)
+        above += found.value > 0
+        assert (found.value > 0) == (found.p_value <= 0.05)
+    assert above <= stats.binom.ppf(0.9995, 120, 0.05)
+
+
+def test_the_matrix_is_every_pair():
+    rng = np.random.default_rng(6)
+    x, y = pair(1.0)
+    members = [x, y, rng.standard_normal((30, 4)), rng.standard_normal((30, 50))]
+    for estimator in ("unbiased", "biased"):
+        found = calibrated_pairwise(members, estimator=estimator, permutations=199, rng=rng)
+        np.testing.assert_allclose(found.raw, pairwise(members, estimator=estimator), atol=1e-9)
+        for part in (found.raw, found.null_mean, found.threshold, found.value, found.p_value):
+            assert (part == part.T).all()
+            assert np.isfinite(part).all()
+        alone = calibrated(x, y, estimator=estimator, permutations=1999, rng=rng)
+        assert found.value[0, 1] == pytest.approx(alone.value, abs=0.05)
+        assert found.null_mean[0, 3] == pytest.approx(
+            shuffled_null(x, members[3], estimator=estimator, permutations=999, rng=rng).mean(), abs=0.02
+        )
+        assert ((found.value > 0) == (found.p_value <= 0.05) | np.eye(4, dtype=bool)).all()
+        assert (np.diag(found.value) == 1).all()
+    as_torch = calibrated_pairwise([torch.from_numpy(m) for m in members], rng=rng)
+    assert isinstance(as_torch.value, torch.Tensor)
 
 
 @pytest.mark.parametrize("measure", ["cka", "procrustes", "mutual_neighbours", "rsa"])

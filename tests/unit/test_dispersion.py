@@ -333,6 +333,58 @@ def test_paired_location_permutes_inside_pairs():
     assert location_test(d, unhappy, paired=pairs, permutations=999, rng=rng()).p_value < 0.01
 
 
+def test_location_drops_and_counts_a_model_without_its_twin():
+    _, d, unhappy = clouds(8, 8, shift=0.5)
+    pairs = np.tile(np.arange(8), 2)
+    gone, kept = without(d, 2), ~np.isin(pairs, 2)
+    found = location_test(gone, unhappy, paired=pairs, permutations=199, rng=rng())
+    direct = location_test(
+        d[np.ix_(kept, kept)], unhappy[kept], paired=pairs[kept], permutations=199, rng=rng()
+    )
+    assert (found.members, found.excluded, found.unmatched) == (14, 1, 1)
+    assert dataclasses.replace(found, excluded=0, unmatched=0) == direct
+    families = np.repeat(["a", "b", "c"], 5)
+    _, d, _ = clouds(10, 5)
+    three = location_test(
+        without(d, 3), families, paired=np.tile(np.arange(5), 3), permutations=99, rng=rng()
+    )
+    assert (three.members, three.unmatched) == (12, 2)
+    nobody = np.concatenate([np.arange(8), np.r_[0, np.arange(8, 15)]])
+    _, d, unhappy = clouds(8, 8)
+    with pytest.raises(AkpError, match=r"family False, got 1 \(14 left out: no twin\)"):
+        location_test(d, unhappy, paired=nobody, rng=rng())
+
+
+@pytest.mark.parametrize(("sizes", "smallest"), [((3, 3), 2 / 20), ((2, 4), 1 / 15), ((10, 10), 1 / 1000)])
+def test_the_least_p_of_location_is_said(sizes, smallest):
+    _, d, unhappy = clouds(*sizes, shift=50.0)
+    found = location_test(d, unhappy, permutations=999, rng=rng())
+    assert found.smallest_p == pytest.approx(smallest)
+    assert found.p_value == pytest.approx(smallest, abs=4 * np.sqrt(smallest / 999))
+
+
+def test_the_least_p_of_paired_location_is_said():
+    _, d, unhappy = clouds(5, 5, shift=50.0)
+    found = location_test(d, unhappy, paired=np.tile(np.arange(5), 2), permutations=999, rng=rng())
+    assert found.smallest_p == pytest.approx(2 / 32)
+    assert found.p_value == pytest.approx(2 / 32, abs=0.03)
+
+
+def test_numpy_numbers_are_numbers():
+    _, d, unhappy = clouds(8, 8, scale=1.6)
+    plain = anna_karenina_test(d, unhappy, permutations=200, level=0.25, rng=rng())
+    found = anna_karenina_test(d, unhappy, permutations=np.uint8(200), level=np.float32(0.25), rng=rng())
+    assert found == plain
+    assert type(found.level) is float
+    location = location_test(d, unhappy, permutations=np.uint8(255), rng=rng())
+    assert location == location_test(d, unhappy, permutations=255, rng=rng())
+    for wrong in (np.bool_(True), np.float64(9)):
+        with pytest.raises(AkpError, match="permutations as a whole number"):
+            anna_karenina_test(d, unhappy, permutations=wrong, rng=rng())
+    with pytest.raises(AkpError, match="level as a probability"):
+        anna_karenina_test(d, unhappy, level=np.float64("nan"), rng=rng())
+
+
 def test_location_of_identical_models():
     unhappy = np.arange(8) >= 4
     none = location_test(np.zeros((8, 8)), unhappy, permutations=99, rng=rng())
@@ -506,6 +558,10 @@ STAR[0, 1:] = STAR[1:, 0] = 0.1
         (lambda: location_test(D, np.arange(12) > 10, rng=rng()), "at least 2 models.*family True, got 1"),
         (lambda: location_test(D, U, paired=np.arange(12), rng=rng()), "pairs that join models of different"),
         (lambda: location_test(D, U, paired=np.arange(3), rng=rng()), "one pair number for each of the 12"),
+        (
+            lambda: location_test(D, np.array([None] * 6 + [1] * 6), rng=rng()),
+            "family label for every model, got None for model 0",
+        ),
         (lambda: location_test(D, U, permutations=True, rng=rng()), "whole number from 1, got True"),
         (lambda: location_test(D, U, rng=None), "numpy.random.Generator, got NoneType"),
     ],

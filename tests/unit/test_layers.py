@@ -1,5 +1,7 @@
 """A layer map is what stored representations would give, in one pass, and leaves no trace."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -446,3 +448,21 @@ def test_a_layer_that_puts_all_images_equally_far_apart_is_named() -> None:
     x = images(16, (5,))
     with pytest.raises(AkpError, match="layer '1' of the second network is the same for every example"):
         layer_map(nn.Sequential(nn.Tanh()), nn.Sequential(nn.Linear(5, 3).double(), Apart()), x.split(8))
+
+
+def test_threads_are_what_they_were_for_threads_to_come() -> None:
+    before = torch.get_num_threads()
+    first, second = build("cnn", depth=1), build("mlp", 1, depth=1)
+    try:
+        torch.set_num_threads(4)
+        layer_map(first, second, images().split(16))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 4
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_no_second_layers_is_not_the_same_as_none_named() -> None:
+    with pytest.raises(AkpError, match="named parts of the second network to compare, got none"):
+        layer_map(build("cnn", depth=1), build("mlp", 1, depth=1), images().split(16), second_layers=[])

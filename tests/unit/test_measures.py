@@ -22,7 +22,7 @@ from akp_core.similarity.canonical import (
     svcca,
     svcca_matrix,
 )
-from akp_core.similarity.dissimilarity import rsa, rsa_matrix
+from akp_core.similarity.dissimilarity import _ranks, rsa, rsa_matrix
 from akp_core.similarity.measures import MEASURES
 from akp_core.similarity.members import distances_between_examples
 from akp_core.similarity.neighbours import mutual_neighbours, mutual_neighbours_matrix, neighbour_chance
@@ -320,6 +320,33 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     np.testing.assert_allclose(mutual_neighbours_matrix(representations, k=5), whole, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_one_large_example_ties_no_others(dtype):
+    """As scikit-learn on the stored numbers, but for places within the rounding of the dtype."""
+    x, y = (z.astype(dtype) for z in related(100, 5, 5))
+    x[0] = 1e4
+    near = [
+        NearestNeighbors(n_neighbors=10).fit(z.astype(float)).kneighbors(return_distance=False)
+        for z in (x, y)
+    ]
+    exact = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*near, strict=True)])
+    assert exact > 0.15
+    assert mutual_neighbours(x, y) == pytest.approx(exact, abs=3e-3 if dtype == np.float16 else 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_repeated_examples_stay_tied_beside_a_large_one(dtype):
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.standard_normal((12, 5)), 4, axis=0).astype(dtype)
+    x[0] = 1e4
+    y = rng.standard_normal((48, 7)).astype(dtype)
+    value = mutual_neighbours(x, y, k=5)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(48)
+        assert mutual_neighbours(x[order], y[order], k=5) == pytest.approx(value, abs=1e-12)
+    assert mutual_neighbours(x, x, k=5) == pytest.approx(1, abs=1e-12)
+
+
 def test_distances_of_near_and_far_examples():
     rng = np.random.default_rng(0)
     x = np.repeat(1e4 * rng.standard_normal((5, 8)), 4, axis=0) + 1e-3 * rng.standard_normal((20, 8))
@@ -344,6 +371,42 @@ def test_rsa_is_scipy_on_distances(dissimilarity, comparison):
     options = {"dissimilarity": dissimilarity, "comparison": comparison}
     assert rsa(x, y, **options) == pytest.approx(truth, abs=1e-12)
     assert rsa_matrix([x, y], **options)[0, 1] == pytest.approx(truth, abs=1e-12)
+
+
+@pytest.mark.parametrize("dissimilarity", ["euclidean", "squared_euclidean"])
+@pytest.mark.parametrize("outlier", [1e4, 1e5, 1e8])
+def test_rsa_beside_a_large_example_is_that_of_scipy(outlier, dissimilarity):
+    x, y = related(100, 5, 5)
+    x[0] = outlier
+    truth = scipy.stats.spearmanr(pdist(x), pdist(y)).statistic
+    assert rsa(x, y, dissimilarity=dissimilarity) == pytest.approx(truth, abs=1e-9)
+
+
+def test_a_chain_of_small_steps_is_not_one_tie():
+    steps = torch.arange(9, dtype=torch.float64) * 1e-3
+    ranks = _ranks(steps, torch.full_like(steps, 0.75e-3))
+    assert ranks.tolist() == [0.5, 0.5, 2.5, 2.5, 4.5, 4.5, 6.5, 6.5, 8]
+    assert _ranks(steps, torch.full_like(steps, 1.0)).tolist() == [4] * 9
+
+
+def test_directions_lost_beside_a_large_example_are_not_passed_over():
+    x, y = related(100, 5, 5)
+    x[0] = 1e8
+    whitened = [scipy.linalg.orth(z - z.mean(0)) for z in (x, y)]
+    truth = np.linalg.svd(whitened[0].T @ whitened[1], compute_uv=False).mean()
+    assert svcca(x, y, variance=1.0) == pytest.approx(truth, abs=1e-6)
+    x[0] = 1e15
+    for call in (lambda: svcca(x, y, variance=1.0), lambda: pwcca(x, y)):
+        with pytest.raises(AkpError, match="a few examples of x are so far from the others"):
+            call()
+    assert 0 <= svcca(x, y) <= 1, "one direction holds the variance, and is not lost"
+
+
+def test_half_precision_keeps_the_directions_beside_a_large_example():
+    x, y = (z.astype(np.float16) for z in related(100, 5, 5))
+    x[0] = 1e4
+    exact = [z.astype(float) for z in (x, y)]
+    assert svcca(x, y, variance=1.0) == pytest.approx(svcca(*exact, variance=1.0), abs=1e-9)
 
 
 def test_ranks_of_ties_are_their_mean():

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
+from scipy.stats import ortho_group
 
 from akp_core.dispersion.own_way import OwnWay, own_way
 from akp_core.errors import AkpError
@@ -105,6 +107,7 @@ def test_going_far_on_a_sphere_in_independent_directions_is_not_one_way():
     assert bent.index == pytest.approx(0.5, abs=0.05)
     assert bent.p_value < 0.01
     assert found.index == pytest.approx(1.0, abs=0.05)
+    assert found.p_value > 0.05
     assert found.verdict == "own way"
 
 
@@ -173,6 +176,120 @@ def test_degenerate_families_have_numbers_not_nan(case, paired):
     assert verdict in (None, found.verdict)
 
 
+def centred_ratio(points: np.ndarray, unhappy: np.ndarray) -> float:
+    """Squared distance of the centroids over V_u / n_u + V_h / n_h."""
+    h, u = points[~unhappy], points[unhappy]
+    chance = sum(np.trace(np.atleast_2d(np.cov(x.T))) / len(x) for x in (h, u))
+    return float(((u.mean(0) - h.mean(0)) ** 2).sum() / chance)
+
+
+@pytest.mark.parametrize(("happy", "unhappy"), [(4, 5), (5, 5), (6, 4)])
+def test_the_p_value_counts_all_permutations_of_the_families(happy, unhappy):
+    """With the error of the happy centroid left out of what chance shares, other p values come out."""
+    for seed in range(6):
+        points, mask = families(1.5, 2.0, happy=happy, unhappy=unhappy, dim=4, seed=seed)
+        models = happy + unhappy
+        null = [
+            centred_ratio(points, np.isin(np.arange(models), chosen))
+            for chosen in combinations(range(models), unhappy)
+        ]
+        extreme = np.sum(np.array(null) >= centred_ratio(points, mask) * (1 - 1e-9))
+        found = flat(points, mask)
+        assert found.p_value == pytest.approx(extreme / len(null), abs=1e-12)
+        assert found.smallest_p == (2 if happy == unhappy else 1) / len(null)
+
+
+def test_the_paired_p_value_counts_all_signs_of_displacements():
+    points, unhappy = families(2.0, 1.5, happy=7, unhappy=7, dim=4)
+    v = points[unhappy] - points[~unhappy]
+    signs = np.array(list(product((1, -1), repeat=7)))
+    sums = ((signs @ v) ** 2).sum(axis=1)
+    found = flat(points, unhappy, paired=np.tile(np.arange(7), 2))
+    assert found.p_value == np.mean(sums >= sums[0] * (1 - 1e-9))
+    assert found.smallest_p == 2 / 2**7
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_drawn_null_counts_what_was_observed(paired):
+    points, unhappy = families(30.0, 1.0)
+    pairs = np.tile(np.arange(12), 2) if paired else None
+    for by in ("permutation", "rotation"):
+        found = own_way(
+            cdist(points, points), unhappy, paired=pairs, sphere=False, by=by, rotations=49, rng=rng()
+        )
+        assert (found.p_value, found.smallest_p) == (1 / 50, 1 / 50)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_rotations_turn_the_models_themselves(paired):
+    """Null quantiles from rotated points: Haar rotations about the common mean, statistics afresh."""
+    points, unhappy = families(0.5, 1.0, happy=5, unhappy=6 - paired, dim=3)
+    pairs = np.tile(np.arange(5), 2) if paired else None
+    found = own_way(
+        cdist(points, points), unhappy, paired=pairs, sphere=False, by="rotation", rotations=4000, level=0.5,
+        rng=rng(),
+    )  # fmt: skip
+    draw, models, slow = rng(1), len(points), []
+    basis = np.linalg.svd(np.ones((1, models)))[2][1:]
+    for _ in range(4000):
+        if paired:
+            v = ortho_group.rvs(5, random_state=draw) @ (points[unhappy] - points[~unhappy])
+            own, mean = v.var(axis=0, ddof=1).sum(), (v.mean(0) ** 2).sum()
+            slow.append(own / (mean - own / 5 + own))
+            continue
+        turned = basis.T @ (ortho_group.rvs(models - 1, random_state=draw) @ (basis @ points))
+        u, h = turned[unhappy], turned[~unhappy]
+        v_u, v_h = u.var(axis=0, ddof=1).sum(), h.var(axis=0, ddof=1).sum()
+        shared = ((u.mean(0) - h.mean(0)) ** 2).sum() - v_u / 6 - v_h / 5
+        slow.append(v_u / (shared + v_u))
+    assert found.null == pytest.approx(np.quantile(slow, [0.25, 0.75]), rel=0.06)
+
+
+def test_four_pairs_are_too_few_for_permutations_but_not_for_rotations():
+    points, unhappy = families(30.0, 1.0, happy=4, unhappy=4)
+    pairs = np.tile(np.arange(4), 2)
+    whole, mixed = (flat(points, unhappy, paired=pairs, by=by) for by in ("permutation", "rotation"))
+    assert (whole.p_value, whole.smallest_p, whole.verdict) == (1 / 8, 1 / 8, "undecided")
+    assert mixed.p_value < 0.01
+    assert mixed.verdict == "one way"
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("by", ["permutation", "rotation"])
+@pytest.mark.parametrize("power", [-400, -250, -9, 1, 250, 398])
+def test_no_scale_that_distances_may_have_changes_anything(power, by, paired):
+    """2 to the 398 is 6e119; products of four distances left the range of float64 from 1e75 on."""
+    points, unhappy = families(2.0, 1.5, happy=8, unhappy=8)
+    d, pairs = cdist(points, points), np.tile(np.arange(8), 2) if paired else None
+    how = {"paired": pairs, "sphere": False, "by": by, "rotations": 99}
+    one = own_way(d, unhappy, rng=rng(), **how)
+    other = own_way(np.ldexp(d, power), unhappy, rng=rng(), **how)
+    assert finite(other)
+    assert other.shared == pytest.approx(np.ldexp(one.shared, power), rel=1e-9)
+    assert (other.verdict, other.p_value) == (one.verdict, one.p_value)
+    for name in ("index", "interval", "null", "reach", "reach_interval", "dimension"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9), name
+    assert np.allclose(other.cosines, one.cosines, atol=1e-12)
+
+
+def test_very_close_models_on_a_sphere_are_as_in_the_plane():
+    """Similarities round to 1 there; distances do not."""
+    points, unhappy = families(2.0, 1.5, happy=8, unhappy=8)
+    d = 1e-30 * cdist(points, points)
+    flat_, bent = (own_way(d, unhappy, sphere=sphere, rotations=99, rng=rng()) for sphere in (False, True))
+    assert (bent.index, bent.p_value) == (pytest.approx(flat_.index, rel=1e-9), flat_.p_value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    points, unhappy = families(2.0, 1.5)
+    how = {"sphere": False}
+    ours = own_way(cdist(points, points), unhappy, rotations=99, level=0.125, rng=rng(), **how)
+    theirs = own_way(
+        cdist(points, points), unhappy, rotations=np.int64(99), level=np.float32(0.125), rng=rng(), **how
+    )
+    assert (ours.p_value, ours.interval) == (theirs.p_value, theirs.interval)
+
+
 def test_models_without_representation_or_twin_are_left_out_and_counted():
     points, unhappy = families(3.0, 1.0)
     d = cdist(points, points)
@@ -194,7 +311,8 @@ def test_models_without_representation_or_twin_are_left_out_and_counted():
         ({"unhappy": np.arange(24)}, "one boolean for each of the 24 models"),
         ({"paired": np.zeros(24, dtype=int)}, "each pair number at most once"),
         ({"sphere": True}, "give sphere=False"),
-        ({"rotations": 0}, "whole number from 1"),
+        ({"rotations": 0}, "rotations as a whole number of at least 1"),
+        ({"by": "rotations"}, "did you mean 'rotation'"),
         ({"level": 1.0}, "level as a probability"),
         ({"rng": np.random}, "numpy.random.Generator"),
         ({"distances": np.ones((24, 24))}, "distance 0 of a model to itself"),

@@ -106,16 +106,123 @@ def test_distances_are_those_to_the_centroid_without_the_small_sample_factor():
         found.f = 0
 
 
-@pytest.mark.parametrize("points", [rng(1).standard_normal((9, 4)), rng(2).standard_t(2, (20, 2))])
-def test_the_spatial_median_has_the_least_sum_of_distances(points):
-    def total(at: np.ndarray) -> float:
-        return float(np.linalg.norm(points - at, axis=1).sum())
+def clouds(kind: str, seed: int) -> np.ndarray:
+    """Points whose median is hard to find."""
+    draw = rng(seed)
+    points = draw.standard_t(1.5, (int(draw.integers(4, 30)), int(draw.integers(2, 8))))
+    if kind == "nearly collinear":
+        points *= 10.0 ** -(draw.uniform(1, 6) ** (np.arange(points.shape[1]) > 0))
+    if kind == "two directions":
+        points *= np.where(np.arange(points.shape[1]) < 2, 1.0, 1e-5)
+    if kind == "nearly one point":
+        points[1:3] = points[0] + 1e-5 * draw.standard_normal((2, points.shape[1]))
+    return points
 
-    found = spatial_median(points)
-    away = points - found
-    assert np.linalg.norm((away / np.linalg.norm(away, axis=1)[:, None]).sum(axis=0)) < 1e-6
-    assert total(found) < total(points.mean(axis=0))
-    assert np.allclose(spatial_median(1e8 * points + 3), 1e8 * found + 3, rtol=1e-6)
+
+@pytest.mark.parametrize("kind", ["any", "nearly collinear", "two directions", "nearly one point"])
+def test_the_spatial_median_is_no_worse_than_scipys(kind):
+    for seed in range(60):
+        points = clouds(kind, seed)
+
+        def total(at: np.ndarray, points=points) -> float:
+            return float(np.linalg.norm(points - at, axis=1).sum())
+
+        def slope(at: np.ndarray, points=points) -> np.ndarray:
+            away = at - points
+            return (away / np.maximum(np.linalg.norm(away, axis=1), 1e-300)[:, None]).sum(axis=0)
+
+        found = spatial_median(points)
+        best = min(
+            optimize.minimize(total, start, jac=slope, method="BFGS", options={"gtol": 1e-9}).fun
+            for start in (points.mean(axis=0), np.median(points, axis=0))
+        )
+        assert total(found) <= best * (1 + 1e-9)
+        assert total(found) <= min(map(total, points)) * (1 + 1e-12)
+        away = np.linalg.norm(points - found, axis=1)
+        if away.min() > 1e-6 * away.max():
+            assert np.linalg.norm(slope(found)) < 1e-3
+
+
+def test_the_spatial_median_of_a_narrow_family_is_one_of_its_points():
+    """Weiszfeld's iteration stops at (3.99, 0.02)."""
+    points = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 0.1], [1e-4, 0.0]])
+    assert np.array_equal(spatial_median(points), points[3])
+
+
+def test_the_spatial_median_moves_with_the_points():
+    for points in (rng(1).standard_normal((9, 4)), rng(2).standard_t(2, (20, 2))):
+        found = spatial_median(points)
+        away = points - found
+        assert np.linalg.norm((away / np.linalg.norm(away, axis=1)[:, None]).sum(axis=0)) < 1e-6
+        assert np.allclose(spatial_median(1e8 * points + 3), 1e8 * found + 3, rtol=1e-6)
+        assert np.allclose(spatial_median(points[::-1]), found, atol=1e-9)
+
+
+def test_a_median_that_is_not_found_is_said(monkeypatch):
+    module = importlib.import_module("akp_core.dispersion.permdisp")
+    monkeypatch.setattr(module, "_STEPS", 1)
+    with pytest.raises(
+        AkpError, match="spatial median that can be found, got none after 1 steps; use centre"
+    ):
+        spatial_median(rng(1).standard_normal((9, 4)))
+
+
+@pytest.mark.parametrize("line", [np.array([3.0, 4.0]), np.array([1.0])])
+def test_on_a_line_it_is_the_usual_median(line):
+    values = np.array([9.0, -2.0, 1.0, 4.0, 4.5, 30.0])
+    for some in (values, values[:5]):
+        assert np.allclose(spatial_median(some[:, None] * line), np.median(some) * line, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["euclidean", "cosine"])
+@pytest.mark.parametrize(
+    ("centre", "axes"), [("centroid", None), ("centroid", 4), ("median", None), ("median", 3)]
+)
+def test_pseudo_values_leave_out_one_member_at_a_time(kind, centre, axes):
+    d, labels = population((5, 8), 6, kind)
+    parts = explicit_coordinates(d)
+    if axes is not None:
+        parts = parts[0][:, -axes:], parts[1][:, :0]
+
+    def mean_distance(inside: np.ndarray) -> float:
+        squared = []
+        for part in parts:
+            at = part[inside].mean(axis=0)
+            if centre == "median" and part.shape[1]:
+                at = spatial_median(part[inside])
+            squared.append(np.square(part[inside] - at).sum(axis=1))
+        return float(np.sqrt(np.abs(squared[0] - squared[1])).mean())
+
+    values = []
+    for family in (0, 1):
+        inside = np.flatnonzero(labels == family)
+        n = len(inside)
+        values.append(
+            [n * mean_distance(inside) - (n - 1) * mean_distance(np.delete(inside, i)) for i in range(n)]
+        )
+    found = permdisp(
+        d, labels, centre=centre, axes=axes, permute="pseudo-values", permutations=4999, rng=rng()
+    )
+    reference = stats.permutation_test(
+        values,
+        lambda x, y, axis: stats.f_oneway(x, y, axis=axis).statistic,
+        alternative="greater",
+        vectorized=True,
+    )  # all 1287
+    assert abs(found.p_value - reference.pvalue) < 5 * np.sqrt(0.25 / 4999)
+    usual = permdisp(d, labels, centre=centre, axes=axes, permutations=9, rng=rng())
+    assert found.f == usual.f
+    assert (found.permuted, usual.permuted) == ("pseudo-values", "distances")
+    assert "up to 20 %" in usual.caution
+    assert "8 to 10 %" in found.caution
+
+
+def test_the_least_p_is_said():
+    d, labels = population((3, 3), 4, "euclidean")
+    assert permdisp(d, labels, permutations=999, rng=rng()).smallest_p == pytest.approx(2 / 20)
+    d, labels = population((3, 5, 3), 4, "euclidean")
+    assert permdisp(d, labels, permutations=9999, rng=rng()).smallest_p == pytest.approx(2 / 9240)
+    assert permdisp(d, labels, permutations=99, rng=rng()).smallest_p == 0.01
 
 
 def test_a_majority_at_one_point_is_the_median():
@@ -188,6 +295,20 @@ _D, _L = population((6, 6), 4, "euclidean")
             lambda: permdisp(_D, _L, centre="centre", rng=rng()),
             "unknown centre 'centre': did you mean 'centroid'",
         ),
+        (lambda: permdisp(_D, _L, permute="pseudo", rng=rng()), "unknown permute 'pseudo'.*pseudo-values"),
+        (
+            lambda: permdisp(_D, np.array([None] * 6 + ["b"] * 6), rng=rng()),
+            "label for every.*None for model 0",
+        ),
+        (
+            lambda: permdisp(_D, np.where(_L, np.nan, 0.0), rng=rng()),
+            "label for every model, got nan for model 6",
+        ),
+        (
+            lambda: permdisp(_D, np.array([1] * 6 + ["b"] * 6, dtype=object), rng=rng()),
+            "labels of one kind, got int, str",
+        ),
+        (lambda: permdisp(_D, _L, permutations=np.int64(0), rng=rng()), "whole number from 1"),
         (lambda: permdisp(_D, _L, axes=0, rng=rng()), "axes as a whole number from 1 to 12, got 0"),
         (lambda: permdisp(_D, _L, axes=13, rng=rng()), "axes as a whole number from 1 to 12, got 13"),
         (lambda: permdisp(_D, _L, axes=2.5, rng=rng()), "axes as a whole number"),
@@ -203,3 +324,9 @@ def test_bad_input_is_refused_in_one_line(call, message):
     with pytest.raises(AkpError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_numpy_numbers_are_numbers():
+    plain = permdisp(_D, _L, axes=3, permutations=200, rng=rng())
+    found = permdisp(_D, _L, axes=np.int8(3), permutations=np.uint8(200), rng=rng())
+    assert (found.f, found.p_value, found.smallest_p) == (plain.f, plain.p_value, plain.smallest_p)

@@ -7,13 +7,8 @@ from scipy.spatial.distance import cdist
 
 from akp_core.dispersion import anna_karenina_test
 from akp_core.dispersion.contributions import contrast, pseudo_values
-from akp_core.dispersion.power import (
-    _contrasts,
-    effective_dimension,
-    members_needed,
-    power,
-    simulated_p_values,
-)
+from akp_core.dispersion.power import effective_dimension, members_needed, power
+from akp_core.dispersion.simulated import contrasts, simulated_families, simulated_p_values
 from akp_core.errors import AkpError
 
 
@@ -47,7 +42,97 @@ def test_the_vectorised_statistic_is_the_contrast_for_any_assignment():
     mask = np.zeros((7, 12))
     np.put_along_axis(mask, chosen[:, :6], 1, axis=1)
     explicit = contrast(pooled[:, chosen[:, :6]], pooled[:, chosen[:, 6:]])
-    assert np.allclose(_contrasts(pooled, mask.T), explicit, rtol=1e-9)
+    assert np.allclose(contrasts(pooled[:, :6], pooled[:, 6:], mask, paired=False), explicit, rtol=1e-9)
+
+
+def test_the_vectorised_paired_statistic_is_the_contrast_for_any_swap():
+    u, h = rng(1).random((3, 6)), rng(2).random((3, 6))
+    swap = rng(3).random((7, 6)) < 0.5
+    explicit = contrast(
+        np.where(swap, h[:, None], u[:, None]), np.where(swap, u[:, None], h[:, None]), paired=True
+    )
+    assert np.allclose(contrasts(u, h, swap.astype(float), paired=True), explicit, rtol=1e-9)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("ratio", [1.0, 16.0, 64.0, 1e4])
+def test_p_is_never_less_than_all_permutations_allow(ratio, paired):
+    """Means taken as what the other family leaves of the whole gave p below 2 / 70 from a ratio of 16 on."""
+    for seed in range(4):
+        h, u = simulated_families(4, ratio, 0.5 * paired, None, 10, 500, rng(seed))
+        least = 2 / 16 if paired else 2 / 70
+        p = simulated_p_values(h, u, 999, rng(), paired=paired)
+        assert p.min() >= least * (1 - 1e-12)
+        assert ratio < 10 or paired or np.mean(p < 1.01 * least) > 0.99
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_drawn_permutations_count_what_was_observed(paired):
+    h, u = simulated_families(12, 64.0, 0.5 * paired, None, 50, 20, rng())
+    assert np.allclose(simulated_p_values(h, u, 99, rng(), paired=paired), 2 / 100)
+
+
+def test_the_paired_p_value_is_that_of_the_paired_test():
+    contributions, wanted = ([], []), []
+    for seed in range(8):
+        points = rng(seed).standard_normal((14, 6))
+        points[7:] = 1.4 * (points[:7] + 0.8 * points[7:])
+        d = cdist(points, points)
+        for k, family in enumerate((slice(7), slice(7, 14))):
+            contributions[k].append(pseudo_values(d[family, family] ** 2))
+        twins = np.tile(np.arange(7), 2)
+        found = anna_karenina_test(d, np.arange(14) >= 7, paired=twins, permutations=999, rng=rng())
+        wanted.append(found.p_value)
+    h, u = np.array(contributions[0]), np.array(contributions[1])
+    assert np.allclose(simulated_p_values(h, u, 999, rng(), paired=True), wanted, rtol=1e-12)
+
+
+def test_paired_power_is_that_of_the_whole_paired_test():
+    draw, found, twins = rng(7), 0, np.tile(np.arange(8), 2)
+    for _ in range(300):
+        points = draw.standard_normal((16, 10))
+        points[8:] = 1.5 * (0.7 * points[:8] + np.sqrt(0.51) * points[8:])
+        d = cdist(points, points)
+        judged = anna_karenina_test(d, np.arange(16) >= 8, paired=twins, permutations=299, rng=draw)
+        found += judged.verdict == "AKP"
+    simulated = power(1.5, 8, dimension=10, paired=True, correlation=0.7, permutations=299, rng=rng())
+    assert stats.binomtest(found, 300, simulated.power).pvalue > 0.001
+
+
+def test_twins_give_power_the_more_the_more_alike_they_are():
+    how = {"dimension": 10, "paired": True}
+    found = [power(1.4, 12, correlation=c, rng=rng(), **how).power for c in (0.0, 0.5, 0.8, 0.95)]
+    assert (np.diff(found) > 0).all()
+    size = power(1.0, 12, correlation=0.8, simulations=2000, permutations=199, rng=rng(), **how)
+    assert stats.binom.ppf(0.0005, 2000, 0.02) <= 2000 * size.power <= stats.binom.ppf(0.9995, 2000, 0.05)
+    needed = members_needed(1.4, correlation=0.8, rng=rng(), **how)
+    assert needed.members < members_needed(1.4, dimension=10, rng=rng()).members
+    assert (needed.paired, needed.correlation) == (True, 0.8)
+
+
+def test_a_level_out_of_reach_has_no_power_and_says_why():
+    five, six = (power(8.0, n, dimension=50, paired=True, rng=rng()) for n in (5, 6))
+    assert (five.power, five.interval, five.smallest_p) == (0.0, (0.0, 0.0), 2 / 32)
+    assert six.power > 0.9
+    assert six.smallest_p == 2 / 64
+    four = power(64.0, 4, dimension=50, level=0.01, rng=rng())
+    assert (four.power, four.smallest_p) == (0.0, 2 / 70)
+    assert members_needed(8.0, dimension=50, paired=True, rng=rng()).members == 6
+    with pytest.raises(AkpError, match=r"at least 40 permutations for a p below 0.05, got 39"):
+        power(2.0, 8, dimension=5, permutations=39, rng=rng())
+    assert power(2.0, 8, dimension=5, permutations=40, simulations=50, rng=rng()).power > 0
+
+
+def test_numbers_of_numpy_are_numbers():
+    ours = power(1.5, 6, dimension=5.0, level=0.05, simulations=50, permutations=99, rng=rng())
+    theirs = power(
+        np.float32(1.5), np.int64(6), dimension=np.float64(5), level=np.float64(0.05),
+        simulations=np.int32(50), permutations=np.int64(99), rng=rng(),
+    )  # fmt: skip
+    assert ours == theirs
+    assert (
+        members_needed(np.float32(3), power=np.float32(0.75), dimension=np.int64(20), rng=rng()).members < 9
+    )
 
 
 def test_power_is_that_of_the_whole_test_on_points():
@@ -137,7 +222,7 @@ def test_traces_are_averages_over_all_quadruples():
     """Independent, slow computation of both U-statistics."""
     from itertools import permutations
 
-    from akp_core.dispersion.power import squared_trace, trace_of_square
+    from akp_core.dispersion.dimension import squared_trace, trace_of_square
 
     x = rng(5).standard_normal((6, 3))
     quads = list(permutations(range(6), 4))
@@ -160,6 +245,11 @@ def test_traces_are_averages_over_all_quadruples():
         ({"ratio": 0}, "ratio as a number above 0"),
         ({"ratio": float("nan")}, "ratio as a number above 0"),
         ({"members": 3}, "members as a whole number of at least 4"),
+        ({"ratio": True}, "ratio as a number above 0"),
+        ({"paired": 1}, "paired as True or False"),
+        ({"paired": True, "correlation": 1.0}, "correlation as a number from 0 to 0.99"),
+        ({"correlation": float("nan")}, "correlation as a number from 0 to 0.99"),
+        ({"permutations": 2.5}, "permutations as a whole number"),
         ({"simulations": 0}, "simulations as a whole number"),
         ({"level": 1}, "level as a probability"),
         ({"rng": 0}, "numpy.random.Generator"),

@@ -5,15 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from akp_core.errors import AkpError
-from akp_core.similarity import both_estimators, cka, fingerprint, pairwise, shuffled_null
+from akp_core.similarity import (
+    MEASURES,
+    both_estimators,
+    calibrated,
+    centred_gram,
+    chordal_distance,
+    cka,
+    fingerprint,
+    pairwise,
+    shuffled_null,
+)
 from akp_core.similarity.arrays import admit, read
 from akp_core.similarity.products import (
     by_gram_is_cheaper,
     cross_products,
     device_products,
+    in_parallel,
     inner_products,
+    single_threaded,
     tiled_products,
 )
 
@@ -125,6 +138,17 @@ def test_the_input_is_left_alone():
     assert cka(strided, members[0][::-1]) == pytest.approx(cka(members[1], members[0]), abs=1e-12)
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("measure", sorted(MEASURES))
+def test_pairwise_by_every_measure_comes_back_as_it_came(measure, kind):
+    members = [kind(x) for x in population(40, (3, 4, 5))]
+    found = pairwise(members, measure=measure)
+    assert isinstance(found, type(members[0]))
+    by_hand = pairwise(members, measure=MEASURES[measure].function)
+    np.testing.assert_allclose(np.asarray(found), np.asarray(by_hand), atol=1e-9)
+    assert (np.diagonal(np.asarray(found)) == 1).all()
+
+
 def test_one_pass_for_both_estimators():
     members = population(50, (5, 60, 9))
     for found, estimator in zip(both_estimators(members), ESTIMATORS, strict=True):
@@ -220,3 +244,111 @@ def test_the_door_in_the_precision_that_came():
     constant = admit(np.full((30, 4), 0.1, dtype=np.float32), "x")
     assert constant.constant
     assert constant.constant == read(np.full((30, 4), 0.1, dtype=np.float32), "x").constant
+
+
+def test_the_limit_of_one_thread_is_lifted_by_the_last_to_leave():
+    def limits() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    before = limits()
+    first, second = single_threaded(), single_threaded()
+    first.__enter__()
+    second.__enter__()
+    assert set(limits()) == {1}
+    first.__exit__(None, None, None)
+    assert set(limits()) == {1}
+    second.__exit__(None, None, None)
+    assert limits() == before
+    with pytest.raises(ZeroDivisionError):
+        in_parallel(lambda worker: worker.__rtruediv__(1) and None, 2)
+    assert limits() == before
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "outlier"), [(300, 1, 200), (300, 1, 3000), (1000, 4, 1.3e5), (300, 16, 1732)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_outlier_among_narrow_features(n, p, outlier, dtype):
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, p)).astype(dtype)
+    x[0] = outlier
+    y = (x + 0.5 * rng.standard_normal((n, p))).astype(dtype)
+    assert cka(x, y) == pytest.approx(by_fingerprints([x, y], "unbiased")[0, 1], abs=1e-9)
+
+
+def test_tiles_are_not_kept():
+    members = population(700, (2,) * 40)
+    found = tiled_products(members, tile=10)
+    np.testing.assert_allclose(found.off, tiled_products(members).off, rtol=1e-9)
+
+
+def test_float32_features_all_equally_far_apart_have_no_unbiased_cka():
+    simplex = np.linalg.qr(np.random.default_rng(0).standard_normal((20, 20)))[0][:10].astype(np.float32)
+    for call in (lambda: cka(simplex, GOOD[:10]), lambda: fingerprint(simplex)):
+        with pytest.raises(AkpError, match="or all are equally far apart"):
+            call()
+
+
+@pytest.mark.parametrize(("outlier", "truth"), [(1e3, 0.0), (1e7, 0.0)])
+def test_rbf_with_an_outlier_equals_the_textbook(outlier, truth):
+    x, y = population(60, (2, 2))
+    x[0] = outlier
+    for estimator in ESTIMATORS:
+        truth = textbook_rbf(x, y, estimator, 1.0, 1.0)
+        assert cka(x, y, kernel="rbf", sigma=1.0, estimator=estimator) == pytest.approx(truth, abs=1e-9)
+
+
+def test_rbf_at_the_ends_of_the_bandwidth():
+    x, y = population(30, (3, 4))
+    for estimator in ESTIMATORS:
+        assert cka(x, y, kernel="rbf", sigma=1e160, estimator=estimator) == pytest.approx(
+            cka(x, y, kernel="rbf", sigma=1e4, estimator=estimator), abs=1e-6
+        )
+    assert cka(x, y, kernel="rbf", sigma=1e-160, estimator="biased") == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (lambda *_: float("nan"), "similarities from -1 to 1 of the measure, got nan"),
+        (lambda *_: 7.0, "similarities from -1 to 1 of the measure, got 7"),
+        (["cka"], "measure as a name or a function"),
+    ],
+)
+def test_a_measure_that_is_none_is_refused(measure, message):
+    for call in (
+        lambda: pairwise(population(20, (3, 3)), measure=measure),
+        lambda: calibrated(*population(20, (3, 3)), measure=measure, rng=np.random.default_rng(0)),
+    ):
+        with pytest.raises(AkpError, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.array([[1.0, 0.2], [0.3, 1.0]]), "symmetric"),
+        (np.array([[0.0, 0.2], [0.2, 0.0]]), "1 on the diagonal"),
+    ],
+)
+def test_what_is_no_matrix_of_similarities_has_no_distance(bad, message):
+    with pytest.raises(AkpError, match=message):
+        chordal_distance(bad)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ma.masked_array(GOOD, GOOD > 1), "as a NumPy array or a torch tensor, got MaskedArray"),
+        (torch.from_numpy(GOOD).to_sparse(), "dense tensor"),
+        (torch.empty(12, 3, device="meta"), "dense tensor"),
+        (GOOD.tolist(), "as a NumPy array or a torch tensor, got list"),
+        (GOOD.astype(complex), "real numbers"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(x, message):
+    for call in (lambda: cka(x, x), lambda: fingerprint(x), lambda: centred_gram(x)):
+        with pytest.raises(AkpError, match=message):
+            call()
+    grown = torch.from_numpy(GOOD).requires_grad_()
+    assert cka(grown, grown) == 1

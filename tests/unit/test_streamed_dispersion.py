@@ -8,6 +8,7 @@ import torch
 
 from akp_core.dispersion import anna_karenina_test, distance_to_centroid
 from akp_core.dispersion.centroid import Centroid
+from akp_core.dispersion.contributions import contrast
 from akp_core.dispersion.inference import AnnaKarenina, PerFamily
 from akp_core.dispersion.streamed import streamed_test
 from akp_core.errors import AkpError
@@ -176,6 +177,24 @@ def test_memory_does_not_hold_the_population():
     assert found.interval[0] < np.log(1.5) < found.interval[1]
     assert found.interval[1] - found.interval[0] < 0.02
     assert most <= 8
+
+
+def test_permutations_are_drawn_a_few_at_a_time(monkeypatch):
+    """Of ten thousand models, a thousand permutations at once are 80 MB in each of several arrays."""
+    largest = 0
+
+    def watched(unhappy, happy, axis=-1, *, paired=False):
+        nonlocal largest
+        largest = max(largest, unhappy.size + happy.size)
+        return contrast(unhappy, happy, axis, paired=paired)
+
+    monkeypatch.setattr("akp_core.dispersion.inference.contrast", watched)
+    families = [1 + 0.1 * rng(s).standard_normal((5000, 3)) for s in (1, 2)]
+    found = streamed_test(
+        *families, permutations=np.int16(99), level=np.float64(0.1), paired=np.bool_(False), rng=rng()
+    )
+    assert 10_000 < largest <= 300_000
+    assert (found.level, found.paired, found.smallest_p) == (0.1, False, 0.02)
 
 
 def test_the_second_pass_must_see_the_same_models():

@@ -199,3 +199,74 @@ def test_bad_batches_are_refused_in_one_line(call, message):
     with pytest.raises(AkpError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("first", [0.0, 1e-150])
+def test_a_stream_whose_size_grows_is_rescaled(estimator, first):
+    x, y = population()[:2]
+    y = np.concatenate([first * y[:5], 1e80 * y[5:]])
+    truth = pairwise([x, y], estimator=estimator)
+    stream = StreamedCKA(estimator=estimator)
+    stream.add([x[:5], y[:5]])
+    stream.add([x[5:], y[5:]])
+    np.testing.assert_allclose(stream.result(), truth, atol=1e-12)
+    parts = [StreamedCKA(estimator=estimator) for _ in range(2)]
+    parts[0].add([x[:5], y[:5]])
+    parts[1].add([x[5:], y[5:]])
+    parts[0].merge(parts[1])
+    np.testing.assert_allclose(parts[0].result(), truth, atol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [-200, -90, 90, 200])
+def test_minibatches_of_any_size_of_number(exponent):
+    x, y = population()[:2]
+    sums, truth = MinibatchCKA(), MinibatchCKA()
+    for part in np.split(np.arange(100), [40]):
+        truth.add([x[part], y[part]])
+        sums.add([x[part], y[part] * 10.0**exponent])
+    np.testing.assert_allclose(sums.result(), truth.result(), atol=1e-9)
+
+
+def test_a_gram_matrix_must_be_one():
+    grams = np.stack([centred_gram(x) for x in population()[:2]])
+    skewed, shifted, broken = grams.copy(), grams + grams[0, 0, 0], grams.copy()
+    skewed[1] = np.triu(skewed[1])
+    broken[1, 3, 4] = np.nan
+    for bad, message in (
+        (skewed, "not symmetric"),
+        (shifted, "rows that do not sum to zero"),
+        (broken, "finite numbers in the Gram matrix of representation 1"),
+        (grams[:, :5], "square Gram matrices"),
+        (grams[0], r"\(M, n, n\)"),
+        (grams.tolist(), "float32 or float64 array"),
+    ):
+        with pytest.raises(AkpError, match=message):
+            MinibatchCKA().add_grams(bad)
+    kept = grams.copy()
+    sums = MinibatchCKA()
+    sums.add_grams(torch.from_numpy(grams).requires_grad_())
+    assert (grams == kept).all()
+    assert isinstance(sums.result(), torch.Tensor)
+    other = MinibatchCKA()
+    other.merge(sums)
+    assert isinstance(other.result(), torch.Tensor)
+
+
+def test_an_outlier_in_gram_matrices_is_u_centred_entry_by_entry():
+    rng = np.random.default_rng(3)
+    members = [rng.standard_normal((256, p)).astype(np.float32) for p in (1, 2)]
+    members[0][3] = 1e4
+    members[1] += members[0] / 1e4
+    by_features, by_grams = MinibatchCKA(), MinibatchCKA()
+    by_features.add(members)
+    by_grams.add_grams(np.stack([centred_gram(x) for x in members]))
+    truth = pairwise([x.astype(np.float64) for x in members])
+    np.testing.assert_allclose(by_features.result(), truth, atol=1e-6)
+    np.testing.assert_allclose(by_grams.result(), truth, atol=2e-3)
+
+
+@pytest.mark.parametrize("other", ["x", StreamedCKA(estimator="biased"), MinibatchCKA()])
+def test_only_alike_streams_merge(other):
+    with pytest.raises(AkpError, match="another StreamedCKA of estimator 'unbiased'"):
+        StreamedCKA().merge(other)

@@ -88,6 +88,13 @@ D = chordal_distance(similarity_of_fingerprints(ROWS))
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: restrict(ROWS.astype(np.float16), np.arange(5)), "float32 or float64, got float16"),
+        (lambda: restrict(torch.from_numpy(ROWS).bfloat16(), np.arange(5)), "float64, got bfloat16"),
+        (
+            lambda: two_way_interval(torch.from_numpy(ROWS).bfloat16(), U, rng=rng()),
+            "float64, got bfloat16",
+        ),
+        (lambda: two_way_interval(ROWS.astype(np.float16), U, rng=rng()), "float64, got float16"),
         (lambda: restrict(ROWS[0], np.arange(5)), "fingerprints as .models, entries."),
         (lambda: restrict(ROWS[:, 1:], np.arange(5)), r"n\(n-1\)/2 entries for n examples, got 65"),
         (lambda: restrict(ROWS[:, 1:], np.arange(5), estimator="biased"), r"n\(n\+1\)/2 entries.*got 65"),
@@ -205,6 +212,15 @@ def test_fewer_groups_than_images_widen_it():
     assert [f.models_error for f in alone] == [f.models_error for f in together]
     variance = [np.mean([f.images_error**2 for f in found]) for found in (together, alone)]
     assert variance[0] > 2 * variance[1]
+
+
+def test_numpy_numbers_are_numbers():
+    rows, unhappy = population(0)
+    plain = two_way_interval(rows, unhappy, level=0.25, draws=10, rng=rng())
+    assert two_way_interval(rows, unhappy, level=np.float32(0.25), draws=np.int8(10), rng=rng()) == plain
+    d = chordal_distance(similarity_of_fingerprints(rows))
+    boot = bootstrap_effect(d, unhappy, level=0.25, draws=100, rng=rng())
+    assert bootstrap_effect(d, unhappy, level=np.float32(0.25), draws=np.int8(100), rng=rng()) == boot
 
 
 def test_families_without_spread_have_no_finite_interval():

@@ -1,0 +1,156 @@
+"""Charts of tests under examination: how often each rejects, and what it can see."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from akp_core.charts.tables import needs, rounded
+from akp_core.errors import AkpError
+
+HONESTY = ("cautious", "honest", "too eager", "an effect is there")
+
+
+def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.VConcatChart:
+    """Draw how often each test rejected: at the level with its interval, and at all levels as curves.
+
+    Two menus choose the setting and the measure.
+
+    Parameters
+    ----------
+    sizes : DataFrame
+        From `akp_core.simulation.verdicts.sizes`, with names as a reader should see them.
+    levels : DataFrame
+        From `akp_core.simulation.verdicts.by_level`, with the same names.
+    level : float
+        That of `sizes`; a dashed line marks it.
+    """
+    key = ["setting", "measure", "test"]
+    needs(sizes, [*key, "share", "low", "high", "simulations", "verdict"])
+    needs(levels, [*key, "level", "share"])
+    if sizes.empty:
+        raise AkpError("expected at least one judged test, got an empty table")
+    settings, measures, tests = (list(dict.fromkeys(sizes[name])) for name in key)
+    menus = [
+        alt.param(name=name, value=options[0], bind=alt.binding_select(options=options, name=label))
+        for name, options, label in (
+            ("setting", settings, "Studies with "),
+            ("measure", measures, "Similarity "),
+        )
+    ]
+    chosen = (alt.datum.setting == menus[0]) & (alt.datum.measure == menus[1])
+    shown = rounded(sizes[[*key, "share", "low", "high", "simulations", "verdict"]])
+    base = (
+        alt.Chart(shown)
+        .transform_filter(chosen)
+        .encode(
+            y=alt.Y("test:N", sort=tests, title=None, axis=alt.Axis(labelLimit=220)),
+            color=alt.Color(
+                "verdict:N",
+                title=None,
+                scale=alt.Scale(domain=list(HONESTY)),
+                legend=alt.Legend(orient="top", columns=2),
+            ),
+            tooltip=["test", "share", "low", "high", "simulations", "verdict"],
+        )
+    )
+    share = alt.X(
+        "share:Q",
+        title="share of studies rejected (root scale)",
+        axis=alt.Axis(format="%", values=[0.01, 0.05, 0.1, 0.2, 0.4, 0.7, 1]),
+        scale=alt.Scale(type="sqrt", domain=[0, 1]),
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    points = base.mark_point(filled=True, size=70).encode(x=share)
+    at = alt.Chart(shown.head(1)).mark_rule(strokeDash=[4, 4]).encode(x=alt.datum(level))
+    dots = alt.layer(at, bars, points).properties(width=240, height=24 * len(tests))
+
+    claimed = alt.X("level:Q", title="level claimed", axis=alt.Axis(format="%"))
+    lines = (
+        alt.Chart(rounded(levels[[*key, "level", "share"]], 3))
+        .transform_filter(chosen)
+        .mark_line()
+        .encode(
+            x=claimed,
+            y=alt.Y("share:Q", title="share rejected", axis=alt.Axis(format="%")),
+            color=alt.Color("test:N", title=None, sort=tests, legend=alt.Legend(orient="bottom", columns=2)),
+            strokeDash=alt.StrokeDash("test:N", sort=tests, legend=None),
+            tooltip=["test", "level", "share"],
+        )
+    )
+    just = alt.Chart(levels[["level"]].drop_duplicates()).mark_line(strokeDash=[4, 4], color="gray")
+    curves = alt.layer(just.encode(x=claimed, y=alt.Y("level:Q", title="share rejected")), lines)
+    return (
+        alt.vconcat(dots, curves.properties(width=240, height=240))
+        .resolve_scale(color="independent")
+        .add_params(*menus)
+        .properties(
+            description=(
+                f"Interactive chart. Menus choose one of {len(settings)} kinds of studies and one of "
+                f"{len(measures)} similarities. Above, for each of {len(tests)} tests, the share of "
+                f"simulated studies that it rejected at {level:.0%}, with its binomial interval and "
+                "verdict. Below, that share against the level claimed; an honest test follows the dashed "
+                "diagonal."
+            )
+        )
+    )
+
+
+def reach(curves: pd.DataFrame, *, aim: float) -> alt.LayerChart | alt.FacetChart:
+    """Draw power against the number of members, one line a ratio of spreads; a menu chooses the dimension.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        From `akp_core.simulation.sensitivity.power_curves`.
+    aim : float
+        The wanted power; a dashed line marks it.
+    """
+    columns = ["ratio", "dimension", "members", "power", "low", "high"]
+    needs(curves, columns)
+    if curves.empty:
+        raise AkpError("expected at least one point of a power curve, got an empty table")
+    dimensions = sorted({float(value) for value in curves["dimension"]})
+    ratios = sorted({float(value) for value in curves["ratio"]})
+    menu = alt.param(
+        name="dimension",
+        value=dimensions[len(dimensions) // 2],
+        bind=alt.binding_select(
+            options=dimensions, labels=[f"{d:g}" for d in dimensions], name="Effective dimension "
+        ),
+    )
+    drawn = rounded(curves[columns], 3)
+    base = (
+        alt.Chart(drawn)
+        .transform_filter(alt.datum.dimension == menu)
+        .encode(
+            x=alt.X("members:Q", title="members in each family", scale=alt.Scale(zero=False, nice=False)),
+            color=alt.Color(
+                "ratio:N",
+                title="times as wide",
+                sort=ratios,
+                legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
+            ),
+            tooltip=["ratio", "members", "power", "low", "high"],
+        )
+    )
+    upwards = alt.Y("power:Q", title="power", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    band = base.mark_area(opacity=0.2).encode(
+        y=alt.Y("low:Q", title="power", scale=alt.Scale(domain=[0, 1])), y2="high:Q"
+    )
+    line = base.mark_line(point=True).encode(y=upwards)
+    wanted = alt.Chart(drawn.head(1)).mark_rule(strokeDash=[4, 4]).encode(y=alt.datum(aim))
+    return (
+        alt.layer(band, wanted, line)
+        .add_params(menu)
+        .properties(
+            width=420,
+            height=280,
+            description=(
+                f"Interactive chart. A menu chooses one of {len(dimensions)} effective dimensions. Lines of "
+                "the power of the Anna Karenina test against the members in each family, for "
+                f"{len(ratios)} ratios of spread from {ratios[0]:g} to {ratios[-1]:g}, each in the band of "
+                f"its simulation. A dashed line marks a power of {aim:.0%}."
+            ),
+        )
+    )
