@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from akp_core.errors import AkpError
@@ -92,7 +93,7 @@ def _peers(
     """Seconds and memory of every tool on the same representations."""
     assert options.peers is not None
     members, found = len(features), {}
-    for tool in present(options.peers, "matrix"):
+    for tool in _worth_asking(options.peers, members):
         with watched(tool):
             try:
                 found[tool] = ask(
@@ -106,7 +107,7 @@ def _peers(
                     5,
                     "--budget",
                     60,
-                    limit=900,
+                    limit=150,
                 )
             except AkpError as fault:
                 say(f"  {tool}: {fault}")
@@ -127,6 +128,12 @@ def _peers(
         if whole:
             besides[f"M = {members}: less memory than any tool of whole matrices"] = grown < min(whole)
     return found
+
+
+def _worth_asking(peers: Path, members: int) -> list[str]:
+    """Every tool for few members; for many those with a call for all pairs and those with a goal."""
+    there = present(peers, "matrix")
+    return there if members <= 50 else [tool for tool in there if tool in MATRIX or tool in TIMES_FASTER]
 
 
 def grown(members: int, examples: int, width: int) -> dict[str, float]:

@@ -61,7 +61,7 @@ def cka(
     Invariances: rotation and reflection of the features, shift, isotropic scale (not with a given sigma),
     one permutation of the examples of both. *Not* a general linear map.
 
-    Cost: the cheaper of :math:`n^2(p+q)` (Gram matrices, in tiles of 40 MB) and :math:`n(p+q)^2`
+    Cost: the cheaper of :math:`n^2(p+q)` (Gram matrices, in tiles of 33 MB) and :math:`n(p+q)^2`
     (cross-covariances) operations; rbf :math:`2n^2(p+q)` and two n x n matrices.
 
     References

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from akp_core.errors import AkpError
 from akp_core.similarity.arrays import Array, Features, admit, read, same_examples
 from akp_core.similarity.gram import check_enough_examples, check_left, constant_error
-from akp_core.similarity.products import explicit_products, inner_products
+from akp_core.similarity.products import SMALL, explicit_products, in_parallel, inner_products
 
 _CANCELLED = {torch.float32: 0.05, torch.float64: 1e-7}
 """Share of a squared norm left after U-centring below which too many digits went with the rest."""
@@ -18,7 +19,7 @@ _CANCELLED = {torch.float32: 0.05, torch.float64: 1e-7}
 
 def admitted(members: Sequence[Array], names: Sequence[str], estimators: Sequence[str]) -> list[Features]:
     """Pass representations of the same examples through the door, in one common precision."""
-    features = [admit(x, name) for x, name in zip(members, names, strict=True)]
+    features = _read_all(members, names)
     for one in features:
         same_examples(features[0], one)
         for estimator in estimators:
@@ -28,6 +29,28 @@ def admitted(members: Sequence[Array], names: Sequence[str], estimators: Sequenc
     if len({one.centred.dtype for one in features}) > 1:
         return [read(x, name) for x, name in zip(members, names, strict=True)]
     return features
+
+
+def _read_all(members: Sequence[Array], names: Sequence[str]) -> list[Features]:
+    """Each through the door; many on several threads, as the copies that centring makes cost page faults."""
+    found: list[Features | AkpError]
+    shapes: list[tuple[int, ...]] = [tuple(getattr(x, "shape", ())) for x in members]
+    many = sum(shape[0] * shape[-1] for shape in shapes if len(shape)) > SMALL
+    workers = min(torch.get_num_threads(), len(members)) if many else 1
+    found = [AkpError("")] * len(members)
+
+    def share(worker: int) -> None:
+        for index in range(worker, len(members), workers):
+            try:
+                found[index] = admit(members[index], names[index])
+            except AkpError as fault:
+                found[index] = fault
+
+    in_parallel(share, workers)
+    for one in found:
+        if isinstance(one, AkpError):
+            raise one
+    return [one for one in found if isinstance(one, Features)]
 
 
 def cosines(

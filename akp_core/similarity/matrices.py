@@ -58,7 +58,7 @@ def pairwise(
     Invariances: those of the measure, for each representation by itself.
 
     Cost of linear CKA: the cheaper of :math:`n^2\sum p_i + M^2n^2/2` and :math:`n(\sum p_i)^2` operations;
-    a centred copy of the representations and 40 MB a thread, whatever n. Of rbf: M fingerprints of n(n-1)/2
+    a centred copy of the representations and 33 MB a thread, whatever n. Of rbf: M fingerprints of n(n-1)/2
     float64 numbers. Of a callable: M(M - 1)/2 calls, twice that if it is not symmetric.
     """
     check_estimator(estimator)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from akp_core.errors import AkpError, expected
 from akp_core.similarity.arrays import Array
+from akp_core.similarity.batch import Workspace
 from akp_core.similarity.gram import u_centre_
 from akp_core.similarity.products import SMALL, Products, in_parallel
 from akp_core.similarity.streaming import checked_batch, constant_stream
@@ -120,7 +121,7 @@ class MinibatchCKA:
     def __init__(self) -> None:
         self._sum: Tensor | None = None
         self._scale = np.empty(0)
-        self._space: NDArray[np.floating] = np.empty(0, dtype=np.float32)
+        self._workspace = Workspace()
         self._returns_numpy = True
         self.examples = 0
         self.batches = 0
@@ -238,23 +239,11 @@ class MinibatchCKA:
         arrays = [x for x in map(_plain, batch) if x is not None]
         if len(arrays) < len(batch) or len({(len(x), x.dtype) for x in arrays}) > 1:
             return None
-        n, members, dtype = len(arrays[0]), len(arrays), arrays[0].dtype
-        if not 4 <= n <= _WHOLE:
+        if not 4 <= len(arrays[0]) <= _WHOLE:
             return None
-        if self._space.shape != (members, n, n) or self._space.dtype != dtype:
-            self._space = np.empty((members, n, n), dtype=dtype)
-        work = n * n * sum(x.shape[1] for x in arrays)
-        workers = min(torch.get_num_threads(), members) if work > SMALL else 1
-
-        def share(worker: int) -> None:
-            for index in range(worker, members, workers):
-                _gram(arrays[index], out=self._space[index])
-
-        with np.errstate(all="ignore"):
-            in_parallel(share, workers)
-            products = _products(self._space)
+        products = self._workspace.products(arrays)
         inner, left = products.of("unbiased")
-        sound = bool(torch.isfinite(inner).all()) and bool((left > _CANCELLED[dtype]).all())
+        sound = bool(torch.isfinite(inner).all()) and bool((left > _CANCELLED[arrays[0].dtype]).all())
         return inner if sound else None
 
 

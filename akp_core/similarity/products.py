@@ -32,7 +32,7 @@ from jaxtyping import Float, Float64
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
-_TILE_BYTES = 40e6
+_TILE_BYTES = 33e6
 """Bytes of one tile of all Gram matrices: more leaves the cache, less makes the products small."""
 _GROUPS = 16
 """Parts in which tiles are added up, whatever the number of threads."""
@@ -69,7 +69,7 @@ class Products:
     @classmethod
     def with_diagonal(cls, off: Float64[Tensor, "M M"], diagonal: Float64[Tensor, "M n"]) -> Products:
         """Join the two parts of the Gram matrices."""
-        on = diagonal @ diagonal.T
+        on = _inner(diagonal)
         return cls(off, on, diagonal.sum(dim=1), diagonal.shape[1], off.diagonal().abs())
 
     @classmethod
@@ -127,6 +127,14 @@ def single_threaded() -> Iterator[None]:
                 _Limit.held.restore_original_limits()
 
 
+def _inner(rows: Float64[Tensor, "M n"]) -> Float64[Tensor, "M M"]:
+    """Inner products of rows; threads woken for so little would wait on, busily, beside the next work."""
+    if rows.device.type != "cpu":
+        return rows @ rows.T
+    with single_threaded():
+        return torch.from_numpy(rows.numpy() @ rows.numpy().T)
+
+
 def in_parallel(work: Callable[[int], None], workers: int) -> None:
     """Run ``work(0), ..., work(workers - 1)``, each on a thread of its own with single-threaded BLAS."""
     with single_threaded():
@@ -170,8 +178,8 @@ def tiled_products(features: Sequence[Float[np.ndarray, "n _p"]], *, tile: int |
     """
     members, n = len(features), len(features[0])
     size = features[0].dtype.itemsize
-    side = tile or max(64, min(int(sqrt(_TILE_BYTES / (members * size))), ceil(n / 5)))
-    side = ceil(n / ceil(n / side))
+    side = max(64, min(int(sqrt(_TILE_BYTES / (members * size))), ceil(n / 5)))
+    side = tile or 8 * ceil(n / ceil(n / side) / 8)
     tiles = list(combinations_with_replacement(range(0, n, side), 2))
     tiles.sort(key=lambda corner: corner[0] == corner[1])
     groups = [tiles[k::_GROUPS] for k in range(min(_GROUPS, len(tiles)))]
@@ -253,7 +261,6 @@ def _row_by_row(grams: Float[Tensor, "M h w"]) -> Float64[Tensor, "M M"]:
 def cross_products(features: Sequence[Float[Tensor, "n _p"]]) -> Products:
     """The route by cross-covariances, neighbours of a small width multiplied together."""
     members, device = len(features), features[0].device
-    diagonal = torch.stack([torch.linalg.vecdot(x, x).double() for x in features])
     groups: list[list[int]] = []
     width = _GROUP_WIDTH
     for index, x in enumerate(features):
@@ -262,28 +269,25 @@ def cross_products(features: Sequence[Float[Tensor, "n _p"]]) -> Products:
             width = 0
         groups[-1].append(index)
         width += x.shape[1]
-    whole = torch.zeros(members, members, dtype=torch.float64, device=device)
+    whole = torch.zeros(members, members, dtype=torch.float64)
+    diagonal = torch.stack([_row_squares(x) for x in features])
     blocks = [features[g[0]] if len(g) == 1 else torch.cat([features[i] for i in g], dim=1) for g in groups]
+    widths = [[features[i].shape[1] for i in group] for group in groups]
     for first, second in combinations_with_replacement(range(len(groups)), 2):
         a, b = blocks[first], blocks[second]
         # NumPy's product of a matrix with its own transpose does half the work, and torch's does not.
         product = torch.from_numpy(a.numpy().T @ b.numpy()) if device.type == "cpu" else a.T @ b
-        sums = _block_sums(
-            product.square_(),
-            [features[i].shape[1] for i in groups[first]],
-            [features[i].shape[1] for i in groups[second]],
-        )
-        rows, columns = torch.tensor(groups[first]), torch.tensor(groups[second])
-        whole[rows[:, None], columns] = sums
-        whole[columns[:, None], rows] = sums.T
-    return Products.of_whole(whole, diagonal @ diagonal.T, diagonal.sum(dim=1), diagonal.shape[1])
+        columns = torch.stack([_row_squares(part) for part in torch.split(product, widths[second], 1)], 1)
+        sums = torch.stack([part.sum(dim=0) for part in torch.split(columns, widths[first])]).cpu()
+        rows, across = torch.tensor(groups[first]), torch.tensor(groups[second])
+        whole[rows[:, None], across] = sums
+        whole[across[:, None], rows] = sums.T
+    return Products.of_whole(whole.to(device), _inner(diagonal), diagonal.sum(dim=1), diagonal.shape[1])
 
 
-def _block_sums(
-    matrix: Float[Tensor, "p q"], heights: Sequence[int], widths: Sequence[int]
-) -> Float64[Tensor, "a b"]:
-    """Sum over each block of a matrix cut into blocks of the given heights and widths."""
-    columns = torch.stack(
-        [part.sum(dim=1, dtype=torch.float64) for part in torch.split(matrix, list(widths), 1)], 1
-    )
-    return torch.stack([part.sum(dim=0) for part in torch.split(columns, list(heights))])
+def _row_squares(x: Float[Tensor, "n p"]) -> Float64[Tensor, " n"]:
+    """Squared length of every row; on a CPU without waking threads beside those of the products."""
+    if x.device.type != "cpu":
+        return torch.linalg.vecdot(x, x).double()
+    rows = x.numpy()
+    return torch.from_numpy(np.vecdot(rows, rows).astype(np.float64))
