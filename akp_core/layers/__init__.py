@@ -154,7 +154,7 @@ def layer_map(
     shown = tqdm(iter(batches), total=total, desc="layers", unit="batch", disable=not progress)
     with evaluating(first, second), torch.inference_mode(False), torch.no_grad(), _passes(sides) as run:
         for images in _large_enough(shown):
-            sums.add_grams(torch.cat([grams.cpu() for grams in run(images)]))
+            sums.add_grams(torch.cat([grams.cpu() for grams in run(images)]), check=False)
     names = [name for side in sides for name in side.grams.checked_names()]
     whole = _result(sums, names)
     here = slice(0, sides[0].entries)

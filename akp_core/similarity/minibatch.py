@@ -142,8 +142,15 @@ class MinibatchCKA:
             found = stacked @ stacked.T
         self._take(found, len(representations[0]))
 
-    def add_grams(self, grams: Float[Array, "M n n"]) -> None:
+    def add_grams(self, grams: Float[Array, "M n n"], *, check: bool = True) -> None:
         """Add a batch by its Gram matrices of centred features, such as `centred_gram` makes.
+
+        Parameters
+        ----------
+        grams : (M, n, n) float32 or float64 array
+        check : bool
+            Whether to make sure that they are finite, symmetric and centred: for whoever made them just now,
+            three passes to spare.
 
         Raises
         ------
@@ -156,24 +163,8 @@ class MinibatchCKA:
             raise expected("Gram matrices as a float32 or float64 array (M, n, n)", got)
         if values.shape[1] != values.shape[2]:
             raise expected("square Gram matrices", f"shape {values.shape}")
-        with np.errstate(all="ignore"):
-            size = np.abs(np.einsum("mii->m", values))
-            # One random direction tells a matrix from its transpose, and rows that do not sum to zero.
-            along = np.cos(np.arange(values.shape[1], dtype=values.dtype))
-            skew = np.abs(values @ along - along @ values).max(axis=1)
-            sums = np.abs(values.sum(axis=1, dtype=np.float64)).max(axis=1)
-        for index, (whole, skewed, drift) in enumerate(zip(size, skew, sums, strict=True)):
-            if not np.isfinite(whole + skewed + drift):
-                raise expected(
-                    f"finite numbers in the Gram matrix of representation {index}", "some that are not"
-                )
-            if skewed > 1e-3 * whole or drift > 1e-3 * whole:
-                what = (
-                    "a matrix that is not symmetric"
-                    if skewed > 1e-3 * whole
-                    else "rows that do not sum to zero"
-                )
-                raise expected(f"the Gram matrix of centred features of representation {index}", what)
+        if check:
+            _check_grams(values)
         self._fits(len(values), grams)
         self._take(_inner(values), values.shape[1])
 
@@ -245,6 +236,26 @@ class MinibatchCKA:
         inner, left = products.of("unbiased")
         sound = bool(torch.isfinite(inner).all()) and bool((left > _CANCELLED[arrays[0].dtype]).all())
         return inner if sound else None
+
+
+def _check_grams(values: NDArray[np.floating]) -> None:
+    """Refuse what cannot be the Gram matrices of centred features."""
+    with np.errstate(all="ignore"):
+        size = np.abs(np.einsum("mii->m", values))
+        # One random direction tells a matrix from its transpose, and rows that do not sum to zero.
+        along = np.cos(np.arange(values.shape[1], dtype=values.dtype))
+        skew = np.abs(values @ along - along @ values).max(axis=1)
+        sums = np.abs(values.sum(axis=1, dtype=np.float64)).max(axis=1)
+    for index, (whole, skewed, drift) in enumerate(zip(size, skew, sums, strict=True)):
+        if not np.isfinite(whole + skewed + drift):
+            raise expected(
+                f"finite numbers in the Gram matrix of representation {index}", "some that are not"
+            )
+        if skewed > 1e-3 * whole or drift > 1e-3 * whole:
+            what = (
+                "a matrix that is not symmetric" if skewed > 1e-3 * whole else "rows that do not sum to zero"
+            )
+            raise expected(f"the Gram matrix of centred features of representation {index}", what)
 
 
 def _u_centred(x: NDArray[np.float64]) -> Float64[Tensor, " k"]:
