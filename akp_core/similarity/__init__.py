@@ -17,7 +17,7 @@ from akp_core.similarity.calibration import (
     calibrated_pairwise,
     shuffled_null,
 )
-from akp_core.similarity.canonical import CanonicalWarning, pwcca, svcca
+from akp_core.similarity.canonical import pwcca, svcca
 from akp_core.similarity.convolution import as_features
 from akp_core.similarity.dissimilarity import rsa
 from akp_core.similarity.fingerprints import fingerprint, representation_fault, similarity_of_fingerprints
@@ -29,6 +29,7 @@ from akp_core.similarity.predictions import disagreement_bound, prediction_disag
 from akp_core.similarity.procrustes import procrustes
 from akp_core.similarity.streaming import StreamedCKA
 from akp_core.similarity.subset import restrict
+from akp_core.similarity.subspaces import CanonicalWarning
 
 __all__ = [
     "MEASURES",

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akp_core.errors import AkpError
-from akp_core.similarity.canonical import CanonicalWarning
 from akp_core.similarity.measures import MEASURES, Invariance
+from akp_core.similarity.subspaces import CanonicalWarning
 
 NAMES = sorted(MEASURES)
 INVARIANCES = get_args(Invariance)
 JOINT = "joint permutation of examples"
 IGNORED = [(n, i) for n in NAMES for i in INVARIANCES if i in MEASURES[n].ignores]
 SEEN = [(n, i) for n in NAMES for i in INVARIANCES if i not in MEASURES[n].ignores]
-HARMLESS = pytest.mark.filterwarnings("ignore::akp_core.similarity.canonical.CanonicalWarning")
+HARMLESS = pytest.mark.filterwarnings("ignore::akp_core.similarity.subspaces.CanonicalWarning")
 
 
 def transform(invariance: str, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

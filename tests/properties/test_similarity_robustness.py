@@ -37,7 +37,7 @@ from akp_core.similarity import (
     similarity_of_fingerprints,
     svcca,
 )
-from akp_core.similarity.canonical import CanonicalWarning
+from akp_core.similarity.subspaces import CanonicalWarning
 
 DIGITS = 80
 MP = mpmath.mp.clone()

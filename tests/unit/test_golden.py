@@ -107,7 +107,7 @@ def ours(measure: str, name: str, options: str) -> float:
 
 
 # Arrays wider than a quarter of the examples: chance is high there, and the arithmetic is what is compared.
-@pytest.mark.filterwarnings("ignore::akp_core.similarity.canonical.CanonicalWarning")
+@pytest.mark.filterwarnings("ignore::akp_core.similarity.subspaces.CanonicalWarning")
 @pytest.mark.parametrize(("measure", "name", "options", "value"), list(cases()))
 def test_agrees_with_a_public_implementation(
     measure: str, name: str, options: dict[str, Any], value: float

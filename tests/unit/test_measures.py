@@ -15,8 +15,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from akp_core.errors import AkpError
 from akp_core.similarity.canonical import (
-    CanonicalWarning,
-    canonical_chance,
     pwcca,
     pwcca_matrix,
     svcca,
@@ -27,6 +25,7 @@ from akp_core.similarity.measures import MEASURES
 from akp_core.similarity.members import distances_between_examples
 from akp_core.similarity.neighbours import mutual_neighbours, mutual_neighbours_matrix, neighbour_chance
 from akp_core.similarity.procrustes import nuclear_norms, procrustes, procrustes_matrix
+from akp_core.similarity.subspaces import CanonicalWarning, canonical_chance
 
 NAMES = sorted(MEASURES)
 WITH_MATRIX = sorted(name for name, measure in MEASURES.items() if measure.matrix)
@@ -140,7 +139,7 @@ def test_pwcca_ignores_a_linear_map_of_the_second_alone():
     assert abs(pwcca(y @ general, x) - pwcca(y, x)) > 1e-3
 
 
-@pytest.mark.filterwarnings("ignore::akp_core.similarity.canonical.CanonicalWarning")
+@pytest.mark.filterwarnings("ignore::akp_core.similarity.subspaces.CanonicalWarning")
 def test_pwcca_does_not_hang_on_the_solver_where_correlations_tie():
     x, y = related(20, 12, 14)
     value = pwcca(x, y)

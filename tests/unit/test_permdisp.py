@@ -11,7 +11,8 @@ from scipy import optimize, stats
 from scipy.spatial.distance import cdist
 
 from akp_core.dispersion.geometry import distance_to_centroid
-from akp_core.dispersion.permdisp import permdisp, spatial_median
+from akp_core.dispersion.median import spatial_median
+from akp_core.dispersion.permdisp import permdisp
 from akp_core.errors import AkpError
 
 
@@ -159,7 +160,7 @@ def test_the_spatial_median_moves_with_the_points():
 
 
 def test_a_median_that_is_not_found_is_said(monkeypatch):
-    module = importlib.import_module("akp_core.dispersion.permdisp")
+    module = importlib.import_module("akp_core.dispersion.median")
     monkeypatch.setattr(module, "_STEPS", 1)
     with pytest.raises(
         AkpError, match="spatial median that can be found, got none after 1 steps; use centre"
