@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from akp_core.errors import AkpError
 from akp_core.similarity import (
@@ -250,18 +250,20 @@ def test_the_limit_of_one_thread_is_lifted_by_the_last_to_leave():
     def limits() -> list[int]:
         return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
-    before = limits()
-    first, second = single_threaded(), single_threaded()
-    first.__enter__()
-    second.__enter__()
-    assert set(limits()) == {1}
-    first.__exit__(None, None, None)
-    assert set(limits()) == {1}
-    second.__exit__(None, None, None)
-    assert limits() == before
-    with pytest.raises(ZeroDivisionError):
-        in_parallel(lambda worker: worker.__rtruediv__(1) and None, 2)
-    assert limits() == before
+    with threadpool_limits(2, user_api="blas"):
+        before = limits()
+        assert set(before) == {2}
+        first, second = single_threaded(), single_threaded()
+        first.__enter__()
+        second.__enter__()
+        assert set(limits()) == {1}
+        first.__exit__(None, None, None)
+        assert set(limits()) == {1}
+        second.__exit__(None, None, None)
+        assert limits() == before
+        with pytest.raises(ZeroDivisionError):
+            in_parallel(lambda worker: worker.__rtruediv__(1) and None, 2)
+        assert limits() == before
 
 
 @pytest.mark.parametrize(
