@@ -154,7 +154,7 @@ class _Run:
         found = kept.is_file() and note.is_file()
         if not found:
             _say(f"running {page.name} ...")
-            outcome = execute(page, values, self._project.root, self._out)
+            outcome = execute(page, values, self._project.root, self._out, self._earlier(page))
             kept.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(outcome.notebook, kept)
             at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -165,6 +165,13 @@ class _Run:
         both = {n: {"value": v, "default": defaults[n]} for n, v in values.items()}
         self._entries.append({"page": page.name, "key": self.key(page), "parameters": both, **entry})
         self.executed[page.name] = kept
+
+    def _earlier(self, page: Page) -> dict[str, Path]:
+        """Return the notebooks of the pages before it, as far as they have been run."""
+        kept = {
+            p.name: self._out / "pages" / f"{p.slug}-{self.key(p)}.ipynb" for p in self._project.before(page)
+        }
+        return {name: path for name, path in kept.items() if path.is_file()}
 
     def record(self) -> dict[str, Any]:
         """Return what is known so far; it is the same whether pages were run or kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
@@ -23,6 +24,7 @@ from akp_book.kernel import own_kernel
 from akp_book.memory import PeakMemory
 from akp_book.pages import Page
 from akp_book.parameters import Value
+from akp_book.verdicts import EARLIER
 from akp_core.errors import AkpError
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -74,7 +76,9 @@ class Live:
         self._log.flush()
 
 
-def execute(page: Page, values: Mapping[str, Value], root: Path, out: Path) -> Outcome:
+def execute(
+    page: Page, values: Mapping[str, Value], root: Path, out: Path, earlier: Mapping[str, Path] | None = None
+) -> Outcome:
     """Run a page in a fresh kernel of this Python, from the project's root.
 
     Parameters
@@ -87,6 +91,8 @@ def execute(page: Page, values: Mapping[str, Value], root: Path, out: Path) -> O
         Working directory of the kernel.
     out : Path
         The build folder; the log goes to ``logs/``, a failed notebook to ``failed/``.
+    earlier : mapping of str to Path, optional
+        The executed notebooks of the pages that ran before it.
 
     Returns
     -------
@@ -110,7 +116,11 @@ def execute(page: Page, values: Mapping[str, Value], root: Path, out: Path) -> O
     nbformat.write(notebook, asked)
     defaults = {p.name: p.default for p in page.parameters}
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    environment = {"AKP_BOOK": "1", "AKP_BUILD": str(out)}
+    listed = work / f"{page.slug}.earlier.json"
+    listed.write_text(
+        json.dumps({name: str(path.absolute()) for name, path in (earlier or {}).items()}), "utf8"
+    )
+    environment = {"AKP_BOOK": "1", "AKP_BUILD": str(out), EARLIER: str(listed.absolute())}
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     start = time.perf_counter()
     quiet = not sys.stderr.isatty()

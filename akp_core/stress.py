@@ -122,7 +122,7 @@ class Stress:
         where = (
             f" in {', '.join(s.removesuffix('.slot') for s in self.slots)}" if self.slots is not None else ""
         )
-        undone = f" until {percent(self.end)}" if self.end < 1 else ""
+        undone = f" for {percent(round(self.end - self.onset, 9))}" if self.end < 1 else ""
         reset = ", optimiser reset" if self.optimizer == "reset" else ""
         return what + where + dose + undone + reset
 
@@ -135,6 +135,19 @@ class Stress:
 def swaps(activations: Sequence[str] = (), losses: Sequence[str] = ()) -> tuple[Stress, ...]:
     """One stress for each named activation, in every slot, and one for each named loss."""
     return (*(Stress("activation", name) for name in activations), *(Stress("loss", name) for name in losses))
+
+
+def pulses(stresses: Sequence[Stress], length: float) -> tuple[Stress, ...]:
+    """The same stresses, each undone after a share of training; ``at`` keeps the length.
+
+    Raises
+    ------
+    AkpError
+        If the length is no share of training in (0, 1).
+    """
+    if not 0 < _share("length", length, "training") < 1:
+        raise expected("the length of a pulse between 0 and 1", repr(length), "a press is a stress as it is")
+    return tuple(replace(stress, end=min(1.0, round(stress.onset + length, 9))) for stress in stresses)
 
 
 _EXAMPLES = {"activation": "tanh", "loss": "hinge"}

@@ -34,6 +34,9 @@ class Study:
     recipe : Recipe
     taps : tuple of str or None
         Where representations are fingerprinted; None means every tap of the network.
+    looks : int
+        After each 1/looks of training every network is looked at, besides the epochs 0, 1, 2, 4, ... and
+        the ends of phases; so the networks of all families are seen at common times. 0: at no more.
     seed : int
 
     Raises
@@ -50,6 +53,7 @@ class Study:
     network: Architecture = field(default_factory=Network)
     recipe: Recipe = field(default_factory=Recipe)
     taps: tuple[str, ...] | None = None
+    looks: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +65,7 @@ class Study:
             raise expected("recipe to be a Recipe", repr(self.recipe))
         self.network.check(self.data.shape, self.data.classes)
         whole_number("members", self.members, 1)
+        whole_number("looks", self.looks, 0)
         whole_number("seed", self.seed, 0)
         lists = {"stresses": "Stress objects", "onsets": "shares of training", "taps": "tap names"}
         for name, what in lists.items():

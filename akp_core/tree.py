@@ -136,6 +136,7 @@ def grow(
     per_epoch = study.recipe.steps_per_epoch(len(study.data.train))
     places = cuts(study.recipe, per_epoch)
     seen = {epoch * per_epoch for epoch in grid(study.recipe.epochs)}
+    seen |= {step_of(k / study.looks, study.steps) for k in range(study.looks + 1) if study.looks}
     data = study.data
     images = data.fingerprint, data.shape, data.classes
     setting = Setting(*images, study.network, study.recipe, study.taps or (), device.type, engine)

@@ -78,7 +78,8 @@ class Cluster:
 
     def ledger(self, store: Path) -> list[Entry]:
         file = self.folder / "ledger"
-        lines = file.read_text().splitlines() if file.exists() else []
+        written = file.read_text() if file.exists() else ""
+        lines = written[: written.rfind("\n") + 1].splitlines()  # a line may be half written just now
         return [entry for entry in (Entry(*json.loads(line)) for line in lines) if entry.store == str(store)]
 
     def logs(self) -> str:

@@ -440,3 +440,18 @@ def test_the_engine_gives_what_its_number_promises() -> None:
     )
     assert ENGINE == "3"
     assert float(record["probe/loss/test"][0, -1]) == pytest.approx(2.67902, rel=1e-3)
+
+
+def test_looks_let_every_family_be_compared_at_common_times(tmp_path) -> None:
+    seen = study(looks=4, stresses=(TANH, replace(TANH, end=0.25)), onsets=(0.0, 0.5))
+    population = run(seen, store=tmp_path, device=CPU, progress=False)
+    for quarter in range(5):
+        prints = population.fingerprints("features", step=step_of(quarter / 4, seen.steps))
+        assert prints.isfinite().all(), quarter
+    plain = run(replace(seen, looks=0), store=tmp_path, device=CPU, progress=False)
+    with pytest.raises(AkpError, match="was not probed"):
+        plain.fingerprints("features", step=step_of(0.75, seen.steps))
+    for family in ("control", "tanh @ 50%", "tanh for 25% @ 0%"):
+        assert same(bits(population, family), bits(plain, family)), "looking changes nothing"
+    with pytest.raises(AkpError, match="expected looks as a whole number"):
+        study(looks=-1)

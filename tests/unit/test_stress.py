@@ -11,7 +11,7 @@ from akp_core import palette
 from akp_core.disturbances import DISTURBANCES, TARGETS, disturbance
 from akp_core.errors import AkpError
 from akp_core.networks import Network, Own, swap
-from akp_core.stress import Phase, Stress, phases, step_of, swaps, unstressed
+from akp_core.stress import Phase, Stress, phases, pulses, step_of, swaps, unstressed
 
 NET = Network(depth=2)
 RELU = (("block1.slot", (("relu", 1.0),)), ("block2.slot", (("relu", 1.0),)))
@@ -167,16 +167,16 @@ def test_names_tell_stresses_apart() -> None:
         "no-op",
         "tanh",
         "tanh in block1",
-        "tanh until 50%",
+        "tanh for 50%",
         "tanh, optimiser reset",
         "loss: hinge",
         "tanh, dose 0.5",
         "tanh, dose 0",
-        "tanh in block1, block2, dose 0.5 until 50%",
+        "tanh in block1, block2, dose 0.5 for 50%",
         "loss: hinge, dose 0.125",
         "label noise 0.2",
         "label noise 1",
-        "learning rate x 10 until 50%",
+        "learning rate x 10 for 50%",
         "learning rate x 0.001",
         "weight noise 0.1, optimiser reset",
     ]
@@ -288,3 +288,14 @@ def test_shares_round_to_the_nearest_step() -> None:
 def test_bad_stresses_say_what_to_do(make, message: str) -> None:
     with pytest.raises(AkpError, match=message):
         make()
+
+
+def test_pulses_are_undone_after_their_length_wherever_they_start() -> None:
+    tanh, hinge = pulses(swaps(["tanh"], ["hinge"]), 0.125)
+    assert [s.name for s in (tanh, hinge)] == ["tanh for 12.5%", "loss: hinge for 12.5%"]
+    later = tanh.at(0.75)
+    assert (later.onset, later.end, later.name) == (0.75, 0.875, tanh.name)
+    assert tanh.at(0.3).name == tanh.name
+    for length, said in ((0.0, "between 0 and 1"), (1, "between 0 and 1"), ("a", "share of training")):
+        with pytest.raises(AkpError, match=said):
+            pulses(swaps(["tanh"]), length)  # type: ignore[arg-type]

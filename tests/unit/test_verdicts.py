@@ -1,0 +1,101 @@
+"""Verdicts on claims: what a card says, and how the first page comes by all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from akp_book import pages, verdicts
+from akp_book.build import build_book, build_edition
+from akp_book.parameters import Typed
+from akp_book.verdicts import Verdict
+from akp_core.errors import AkpError
+from tests.unit.test_press import HEADER, cell, make
+
+GOOD: dict[str, Any] = {
+    "claim": "C2",
+    "statement": "Less general networks vary more",
+    "verdict": "anti-AKP",
+    "tone": "no",
+    "effect": "ratio of dispersions",
+    "value": 0.5,
+    "low": 0.25,
+    "high": 0.75,
+    "p_value": 0.004,
+    "members": 10,
+    "null": "networks permuted",
+}
+
+
+def test_a_card_says_all_that_was_found_and_carries_it() -> None:
+    shown = verdicts.show(Verdict(**GOOD), Verdict("T1", "a < b", "holds", "yes", "bound", members="8 + 8"))
+    bundle, beside = shown._repr_mimebundle_()
+    assert str(bundle["text/plain"]).splitlines() == [
+        "C2, Less general networks vary more: anti-AKP. "
+        "ratio of dispersions: 0.5 (0.25 to 0.75); p = 0.004; 10 networks; null: networks permuted.",
+        "T1, a < b: holds. bound; 8 + 8.",
+    ]
+    assert "a &lt; b" in str(bundle["text/html"])
+    assert [Verdict(**v) for v in json.loads(json.dumps(beside[verdicts.KEY]))] == list(shown.verdicts)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tone": "yess"}, "unknown tone of a verdict 'yess': did you mean 'yes'? valid: "),
+        ({"claim": " "}, "expected words for the claim of a verdict, got ' '"),
+        ({"value": float("nan")}, "expected a finite value or None in the verdict on C2, got nan"),
+        ({"low": None}, "expected both ends of the interval in the verdict on C2, got one of them"),
+        ({"p_value": 1.5}, "expected p_value from 0 to 1 in the verdict on C2, got 1.5"),
+    ],
+)
+def test_an_unfit_verdict_is_one_line(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(AkpError) as caught:
+        Verdict(**GOOD | change)
+    assert str(caught.value).startswith(said)
+
+
+def test_only_verdicts_are_shown() -> None:
+    with pytest.raises(AkpError, match=r"expected verdicts to show, got str; make each with"):
+        verdicts.show("AKP")  # type: ignore[arg-type]
+
+
+def test_nothing_is_collected_without_the_press(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(verdicts.EARLIER, raising=False)
+    assert verdicts.collected() == []
+
+
+JUDGES = HEADER.format(more="", title="Judges") + (
+    "```{code-cell} python\n:tags: [parameters]\nvalue: float = 0.5  # the effect; from 0 to 1\n```\n"
+    + cell(
+        "from akp_book import verdicts\n"
+        "verdicts.show(verdicts.Verdict('C2', 'They vary', 'AKP', 'yes', 'ratio', value))"
+    )
+)
+COLLECTS = HEADER.format(more="akp:\n  after: [book/judges]\n", title="Collects") + cell(
+    "from akp_book import verdicts\n"
+    "print([(page, v.claim, v.value) for page, v in verdicts.collected()] or 'nothing yet')"
+)
+
+
+def test_the_first_page_collects_what_this_book_found_and_no_edition(tmp_path: Path) -> None:
+    make(tmp_path, collects=COLLECTS, judges=JUDGES)
+    (tmp_path / "book/intro.md").write_text("# Entry\n")
+    project = pages.load(tmp_path)
+    out = tmp_path / "_build"
+
+    def printed() -> str:
+        build_book(project, str(tmp_path / "tiny.yml"), {}, out)
+        return (out / "html/book/collects.html").read_text("utf8")
+
+    assert "[('book/judges', 'C2', 0.5)]" in printed().replace("&#39;", "'")
+    profile, other = str(tmp_path / "tiny.yml"), {"value": Typed("0.75")}
+    build_edition(project, project.page("judges"), profile, other, out, "other")
+    edition = "".join(p.read_text("utf8") for p in (out / "editions/other/html").rglob("*.html"))
+    assert "ratio: 0.75." in edition
+    assert "[('book/judges', 'C2', 0.5)]" in printed().replace("&#39;", "'")
+    (tmp_path / "tiny.yml").write_text("shared: {value: 0.25}\n")
+    assert "[('book/judges', 'C2', 0.25)]" in printed().replace("&#39;", "'")
