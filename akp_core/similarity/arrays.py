@@ -6,6 +6,7 @@ before anything is multiplied: uncentred float32 Gram matrices of features with 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
@@ -167,16 +168,25 @@ def admit(x: Real[Array, "n p"], name: str) -> Features:
 
 def _second_pass(centred: Float[Tensor, "n p"], mean_square: float) -> Float[Tensor, "n p"] | None:
     """Take out what rounding of a large mean left; None where the dtype itself cannot hold the result."""
-    n, p = centred.shape
     spread = float(_rows_squared(centred).sum(dtype=torch.float64))
-    room = _ROOM[centred.dtype]
-    if not 1 / room**2 < spread / (n * p) < room**2 or not mean_square < np.inf:
-        return None
-    if spread < _FAR_FROM_ZERO[centred.dtype] * n * mean_square:
-        return None
-    if spread < 0.1 * n * mean_square:
+    passes = passes_needed(centred.dtype, spread, mean_square, centred.shape)
+    if passes == 2:
         centred -= centred.mean(dim=0)
-    return centred
+    return centred if passes else None
+
+
+def passes_needed(dtype: torch.dtype, spread: float, mean_square: float, shape: Sequence[int]) -> int:
+    """How often (n, p) features must have their means taken out in their own dtype; 0: it cannot hold them.
+
+    ``spread`` is the sum of squares after one pass, ``mean_square`` that of the means.
+    """
+    n, p = shape
+    room = _ROOM[dtype]
+    if not 1 / room**2 < spread / (n * p) < room**2 or not mean_square < np.inf:
+        return 0
+    if spread < _FAR_FROM_ZERO[dtype] * n * mean_square:
+        return 0
+    return 2 if spread < 0.1 * n * mean_square else 1
 
 
 def _rows_squared(x: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:

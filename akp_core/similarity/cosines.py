@@ -12,6 +12,7 @@ from akp_core.errors import AkpError
 from akp_core.similarity.arrays import Array, Features, admit, read, same_examples
 from akp_core.similarity.gram import check_enough_examples, check_left, constant_error
 from akp_core.similarity.products import SMALL, explicit_products, in_parallel, inner_products
+from akp_core.similarity.wide import wide_products
 
 _CANCELLED = {torch.float32: 0.05, torch.float64: 1e-7}
 """Share of a squared norm left after U-centring below which too many digits went with the rest."""
@@ -73,12 +74,16 @@ def cosines(
     list of (M, M) float64 tensors
         Exactly symmetric, exactly 1 on the diagonal, in [-1, 1].
     """
-    features = admitted(members, names, estimators)
-    products = inner_products([one.centred for one in features])
+    wide = wide_products(members)
+    if wide is None:
+        features = admitted(members, names, estimators)
+        products, dtype = inner_products([one.centred for one in features]), features[0].centred.dtype
+    else:
+        products, dtype = wide
     found = []
     for estimator in estimators:
         inner, left = products.of(estimator)
-        spoilt = torch.nonzero(left < _CANCELLED[features[0].centred.dtype]).flatten().tolist()
+        spoilt = torch.nonzero(left < _CANCELLED[dtype]).flatten().tolist()
         norms = inner.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
         cosine = inner / torch.outer(norms, norms)
         if spoilt:
