@@ -59,6 +59,12 @@ class Page:
         """The name as one file name."""
         return self.name.replace("/", ".")
 
+    @property
+    def title(self) -> str:
+        """Its first heading, or its name where it has none."""
+        heading = re.search(r"^# (.+)$", self.text, re.MULTILINE)
+        return heading[1].strip() if heading else self.name
+
     def read(self) -> nbformat.NotebookNode:
         """Parse the text notebook."""
         return jupytext.reads(self.text, fmt="md:myst")

@@ -10,14 +10,15 @@ import html
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from akp_book.page import SIGNS, Shown, Tone
+from akp_book.page import SIGNS, Shown, Tone, root
+from akp_book.pages import load
 from akp_core.errors import expected, unknown_name
 
 KEY = "akp_verdicts"
@@ -148,6 +149,12 @@ def collected() -> list[tuple[str, Verdict]]:
     ]
 
 
+def _sign(claim: str) -> tuple[str, int]:
+    """Sort ``T2`` before ``T10``."""
+    letters = claim.rstrip("0123456789")
+    return letters, int(claim[len(letters) :] or 0)
+
+
 def _card(verdict: Verdict) -> str:
     label = f'<p class="akp-card-label">{html.escape(f"{verdict.claim} · {verdict.statement}")}</p>'
     sign = f'<span class="akp-card-sign" aria-hidden="true">{SIGNS[verdict.tone]}</span>'
@@ -156,3 +163,33 @@ def _card(verdict: Verdict) -> str:
         f'<p class="akp-card-verdict">{sign} {html.escape(verdict.verdict)}</p>'
         f'<p class="akp-card-text">{html.escape(verdict.figures)}</p></div>'
     )
+
+
+def glance(found: Sequence[tuple[str, Verdict]], here: str) -> Shown:
+    """Show verdicts as one table: a row each, claims in the order of their signs, with links to the pages.
+
+    Parameters
+    ----------
+    found : sequence of (page, Verdict)
+        From `collected`.
+    here : str
+        Name of the page that shows the table, for the links.
+    """
+    titles = {one.name: one.title for one in load(root()).pages}
+    rows = sorted(found, key=lambda pair: _sign(pair[1].claim))
+    markup, told, last = [], [], ""
+    for page, v in rows:
+        link = f"{os.path.relpath(page, Path(here).parent)}.html"
+        first = f"<strong>{html.escape(v.claim)}</strong>" if v.claim != last else ""
+        said = (
+            f'<span class="akp-card-sign" aria-hidden="true">{SIGNS[v.tone]}</span> {html.escape(v.verdict)}'
+        )
+        cells = [first, html.escape(v.statement), said, html.escape(v.figures)]
+        cells.append(f'<a href="{html.escape(link)}">{html.escape(titles.get(page, page))}</a>')
+        markup.append(f'<tr class="akp-{v.tone}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        told.append(f"{v.claim}, {v.statement}: {v.verdict}. {v.figures} ({page})")
+        last = v.claim
+    head = "".join(f"<th>{name}</th>" for name in ("claim", "what it says", "verdict", "figures", "page"))
+    table = f'<table class="dataframe akp-table akp-glance"><thead><tr>{head}</tr></thead>'
+    table += f"<tbody>{''.join(markup)}</tbody></table>"
+    return Shown(f'<div class="akp-table-box" tabindex="0">{table}</div>', "\n".join(told))

@@ -99,3 +99,18 @@ def test_the_first_page_collects_what_this_book_found_and_no_edition(tmp_path: P
     assert "[('book/judges', 'C2', 0.5)]" in printed().replace("&#39;", "'")
     (tmp_path / "tiny.yml").write_text("shared: {value: 0.25}\n")
     assert "[('book/judges', 'C2', 0.25)]" in printed().replace("&#39;", "'")
+
+
+def test_the_glance_links_every_verdict_to_its_page() -> None:
+    found = [
+        ("book/instruments/data", Verdict("T10", "late", "holds", "yes", "slope", -1)),
+        ("book/instruments/data", Verdict("T9", "early", "holds", "yes", "slope", -1)),
+        ("book/claim", Verdict(**GOOD)),
+        ("book/claim", Verdict(**GOOD | {"verdict": "<none>", "tone": "open"})),
+    ]
+    shown = verdicts.glance(found, "book/claim")
+    markup = shown._repr_html_()
+    assert [line.split(",")[0] for line in repr(shown).splitlines()] == ["C2", "C2", "T9", "T10"]
+    assert markup.count("<strong>C2</strong>") == 1, "a claim is named once"
+    assert '<a href="instruments/data.html">The data</a>' in markup
+    assert "&lt;none&gt;" in markup
