@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
     {"errors", "amounts", "identity", "memory", "seeds", "threads", "durable", "claims"},
     {"palette", "disturbances", "datasets", "similarity", "dispersion"},
-    {"networks", "recipe", "stress", "probes", "vocabulary", "simulation", "folders"},
+    {"networks", "recipe", "stress", "probes", "vocabulary", "simulation", "folders", "theory"},
     {"engines", "layers", "stitching"},
     {"family"},
     {"store"},

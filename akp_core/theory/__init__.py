@@ -1,0 +1,1 @@
+"""The statements that the book proves, as functions: one module a statement."""
