@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from akp_book.cli_data import data
 from akp_book.cli_store import store
 from akp_book.profiles import DEFAULT
 from akp_core.errors import AkpError, expected
@@ -118,6 +119,7 @@ def readme(out: Path | None) -> None:
 
 
 main.add_command(store)
+main.add_command(data)
 
 
 def _folder(root: Path, out: Path | None) -> Path:

@@ -62,6 +62,12 @@ def build_folder() -> Path:
     return Path(os.environ.get("AKP_BUILD") or root() / "_build")
 
 
+def data_root() -> Path:
+    """Return the folder of public data sets: ``$AKP_DATA``, else ``data`` in the project's folder."""
+    given = os.environ.get("AKP_DATA")
+    return Path(given).expanduser() if given else root() / "data"
+
+
 class Shown:
     """A piece of HTML with the same content as text."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from akp_book.page import data_root
 from akp_book.pages import Page
 from akp_book.parameters import Value
 
@@ -62,7 +63,7 @@ def run_key(
     page : Page
         Its text counts.
     values : mapping of str to Value
-        Its parameters count, and the content of any file that one of them names.
+        Its parameters count, and the content of any file that one of them names, here or under `data_root`.
     root : Path
         Where ``requirements.txt`` lies and relative paths start.
     earlier : iterable of str
@@ -71,7 +72,8 @@ def run_key(
         Anything else it reports, as the last page does.
     """
     pins = root / "requirements.txt"
-    named = [root / v for v in values.values() if isinstance(v, str) and v and len(v) < 1024]
+    said = [v for v in values.values() if isinstance(v, str) and v and len(v) < 1024]
+    named = [base / v for base in (root, data_root()) for v in said]
     return digest(
         page.text,
         json.dumps(values, sort_keys=True),

@@ -17,7 +17,7 @@ import pandas as pd
 from akp_core.errors import AkpError
 
 BEGIN, END = "<!-- made by `akp readme` -->", "<!-- end -->"
-PAGE = "book/experiments/anna-karenina"
+PAGE = "book/experiments/principle"
 TAP = "features"
 FILE = re.compile(r'download=\\"verdicts.csv\\" href=\\"data:text/csv;base64,([^"\\]+)')
 

@@ -1,8 +1,8 @@
 """Judges a finished population: is each stressed family unhappy, and does it spread?
 
-Of a control and a stressed family, the happy one is settled first, by held-out error (`akp_core.happiness`).
-Then the Anna Karenina test compares their dispersions at each tap. Where their errors cannot be told apart
-the principle predicts nothing, and the verdict says so.
+Of a control and a stressed family, the happy one is settled first, by held-out error unless another
+definition is asked for (`akp_core.happiness`). Then the Anna Karenina test compares their dispersions at
+each tap. Where the two cannot be told apart the principle predicts nothing, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sklearn.manifold import ClassicalMDS
 from akp_core.dispersion import anna_karenina_test, distance_to_centroid, location_test
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
 from akp_core.errors import expected
-from akp_core.happiness import errors
+from akp_core.happiness import BY, errors
 from akp_core.outcome import COLLAPSED, DIVERGED, TRAINED, Population
 from akp_core.similarity import disagreement_bound, prediction_disagreement
 
@@ -25,13 +25,21 @@ NO_PREDICTION, NOT_TESTABLE = "no prediction", "not testable"
 
 
 def judge(
-    population: Population, *, level: float = 0.05, permutations: int = 9999, seed: int = 0
+    population: Population,
+    *,
+    by: str = "error",
+    level: float = 0.05,
+    permutations: int = 9999,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Test every stressed family against the control, at every tap.
 
     Parameters
     ----------
     population : Population
+    by : {"error", "gap", "loss"}
+        What makes a family the happier (`akp_core.happiness`): a low test error, a low gap between test
+        and training error, or a low test loss.
     level : float
         A p-value below it decides a verdict; intervals hold with confidence ``1 - level``.
     permutations : int
@@ -42,10 +50,10 @@ def judge(
     -------
     DataFrame
         One row a family and tap: ``stress``, ``onset``, ``family``, ``tap``; ``lost`` (members that
-        diverged or collapsed there, of both families); ``error`` and ``control_error``; ``error_difference``
-        with ``error_low`` and ``error_high``; ``happier``; ``location_r2`` and ``location_p`` (PERMANOVA,
-        twins permuted); ``ratio`` of the dispersions, stressed over control, with ``low`` and ``high``;
-        ``p_value``, and ``smallest_p``, the least that so many networks can give;
+        diverged or collapsed there, of both families); ``error`` and ``control_error`` (or the gaps, or the
+        losses); ``error_difference`` with ``error_low`` and ``error_high``; ``happier``; ``location_r2``
+        and ``location_p`` (PERMANOVA, twins permuted); ``ratio`` of the dispersions, stressed over control,
+        with ``low`` and ``high``; ``p_value``, and ``smallest_p``, the least that so many networks can give;
         ``q_value`` (Benjamini-Hochberg over the families, tap by tap); ``verdict``, one of AKP,
         none, anti-AKP, ``no prediction`` and ``not testable``; ``sentence`` saying it, lines split by ``|``.
     """
@@ -53,7 +61,7 @@ def judge(
     if not s.stresses:
         raise expected("a study with at least one stress to judge", "only the control")
     rng = np.random.default_rng(seed)
-    differences = errors(population, level=level, rng=rng)
+    differences = errors(population, by=by, level=level, rng=rng)
     rows = []
     for tap in s.taps or ():
         distances = population.distances(tap).numpy()
@@ -72,7 +80,7 @@ def judge(
             row |= {"error_difference": error.difference, "error_low": error.interval[0]}
             row |= {"error_high": error.interval[1], "happier": error.happier}
             row |= _spread(distances[np.ix_(pick, pick)], error.happier, level, permutations, rng)
-            rows.append(row | {"sentence": _sentence(row, s.members, level)})
+            rows.append(row | {"sentence": _sentence(row, s.members, level, by)})
     cells = pd.DataFrame(rows)
     tested = cells["p_value"].notna()
     cells["q_value"] = np.nan
@@ -135,8 +143,9 @@ def _lost(distances: Float64[np.ndarray, "m m"]) -> Bool[np.ndarray, " m"]:
     return np.isnan(distances).sum(axis=1) >= len(distances) - 1
 
 
-def _sentence(row: Row, members: int, level: float) -> str:
-    err = f"Test error {row['error']:.1%}, control {row['control_error']:.1%}: "
+def _sentence(row: Row, members: int, level: float, by: str) -> str:
+    digits = ".3f" if by == "loss" else ".1%"
+    err = f"{BY[by].capitalize()} {row['error']:{digits}}, control {row['control_error']:{digits}}: "
     err += (
         "they cannot be told apart"
         if row["happier"] == "neither"

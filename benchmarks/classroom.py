@@ -10,7 +10,7 @@ from akp_core.recipe import Recipe
 from akp_core.stress import swaps
 from benchmarks.measuring import ROOT, Options
 
-PAGE = "book/experiments/anna-karenina"
+PAGE = "book/experiments/principle"
 FEW = 2
 
 

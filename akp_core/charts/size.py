@@ -10,6 +10,8 @@ from akp_core.errors import AkpError
 
 HONESTY = ("cautious", "honest", "too eager", "an effect is there")
 
+_COMPARED = {False: "other networks", True: "twins"}
+
 
 def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.VConcatChart:
     """Draw how often each test rejected: at the level with its interval, and at all levels as curves.
@@ -97,16 +99,16 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
 
 
 def reach(curves: pd.DataFrame, *, aim: float) -> alt.LayerChart | alt.FacetChart:
-    """Draw power against the number of members, one line a ratio of spreads; a menu chooses the dimension.
+    """Draw power against the number of members, one line a ratio of spreads; menus choose what is compared.
 
     Parameters
     ----------
     curves : DataFrame
-        From `akp_core.simulation.sensitivity.power_curves`.
+        From `akp_core.simulation.sensitivity.power_curves`, unpaired, paired, or both together.
     aim : float
         The wanted power; a dashed line marks it.
     """
-    columns = ["ratio", "dimension", "members", "power", "low", "high"]
+    columns = ["paired", "ratio", "dimension", "members", "power", "low", "high"]
     needs(curves, columns)
     if curves.empty:
         raise AkpError("expected at least one point of a power curve, got an empty table")
@@ -119,12 +121,24 @@ def reach(curves: pd.DataFrame, *, aim: float) -> alt.LayerChart | alt.FacetChar
             options=dimensions, labels=[f"{d:g}" for d in dimensions], name="Effective dimension "
         ),
     )
+    kinds = sorted({bool(value) for value in curves["paired"]})
+    whom = alt.param(
+        name="paired",
+        value=kinds[0],
+        bind=alt.binding_radio(
+            options=kinds, labels=[_COMPARED[kind] for kind in kinds], name="Compared are "
+        ),
+    )
     drawn = rounded(curves[columns], 3)
     base = (
         alt.Chart(drawn)
-        .transform_filter(alt.datum.dimension == menu)
+        .transform_filter((alt.datum.dimension == menu) & (alt.datum.paired == whom))
         .encode(
-            x=alt.X("members:Q", title="members in each family", scale=alt.Scale(zero=False, nice=False)),
+            x=alt.X(
+                "members:Q",
+                title="networks in each family, or pairs of twins",
+                scale=alt.Scale(zero=False, nice=False),
+            ),
             color=alt.Color(
                 "ratio:N",
                 title="times as wide",
@@ -142,13 +156,14 @@ def reach(curves: pd.DataFrame, *, aim: float) -> alt.LayerChart | alt.FacetChar
     wanted = alt.Chart(drawn.head(1)).mark_rule(strokeDash=[4, 4]).encode(y=alt.datum(aim))
     return (
         alt.layer(band, wanted, line)
-        .add_params(menu)
+        .add_params(whom, menu)
         .properties(
             width=420,
             height=280,
             description=(
-                f"Interactive chart. A menu chooses one of {len(dimensions)} effective dimensions. Lines of "
-                "the power of the Anna Karenina test against the members in each family, for "
+                f"Interactive chart. Choose {' or '.join(_COMPARED[kind] for kind in kinds)}, and one of "
+                f" {len(dimensions)} effective dimensions. Lines of the power of the Anna Karenina test "
+                "against the networks in each family, for "
                 f"{len(ratios)} ratios of spread from {ratios[0]:g} to {ratios[-1]:g}, each in the band of "
                 f"its simulation. A dashed line marks a power of {aim:.0%}."
             ),

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
+from akp_core.datasets.splitting import check_leak
 from akp_core.errors import AkpError, expected, unknown_name
 
 REQUIRED = ("images", "labels")
@@ -151,8 +152,8 @@ class Archive:
                 return torch.from_numpy(inverse.astype(np.int64)), True
         return torch.arange(n), False
 
-    def split(self, n: int, spellings: Mapping[str, str]) -> dict[str, Int64[Tensor, " _"]] | None:
-        """Rows of each part that the file marks, or None if it marks none.
+    def parts(self, n: int, spellings: Mapping[str, str]) -> Shaped[np.ndarray, " n"] | None:
+        """The part of each image, or None if the file marks none.
 
         Raises
         ------
@@ -171,30 +172,16 @@ class Archive:
         parts = np.array([spellings[value] for value in present.tolist()])[inverse]
         for key in GROUPS:
             if key in self.members:
-                self._check_leak(key, self._column(key, n), parts)
+                do = "keep each in one part, or leave out the key split to have one made"
+                check_leak(self.name, key, self._column(key, n), parts, do)
                 break
-        return {
-            name: torch.from_numpy((parts == name).nonzero()[0]) for name in dict.fromkeys(parts.tolist())
-        }
+        return parts
 
     def text(self, key: str) -> str:
         """A text that the file states about itself, such as its licence."""
         if key not in self.members:
             return f"given by the user's file {self.name}, which states no {key}"
         return "; ".join(str(value) for value in np.atleast_1d(self.members[key]))
-
-    def _check_leak(self, key: str, groups: np.ndarray, parts: np.ndarray) -> None:
-        names, group = np.unique(groups, return_inverse=True)
-        part = np.unique(parts, return_inverse=True)[1]
-        seen = np.zeros((len(names), part.max() + 1), dtype=bool)
-        seen[group, part] = True
-        shared = [str(name) for name in names[seen.sum(axis=1) > 1].tolist()]
-        if shared:
-            shown = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
-            raise AkpError(
-                f"{len(shared)} {key} of {self.name} are in more than one part of its split ({shown}):"
-                " keep each in one part, or leave out the key split to have one made"
-            )
 
     def _column(self, key: str, n: int) -> np.ndarray:
         column = self.members[key]

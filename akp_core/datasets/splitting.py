@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
-from akp_core.errors import expected
+from akp_core.errors import AkpError, expected
 
 FRACTIONS: Mapping[str, float] = {"train": 0.62, "validation": 0.11, "test": 0.27}
 """How the groups that are left after the probe are divided by default."""
@@ -152,6 +153,41 @@ def carve_probe(
         chosen[(inside & (labels == label)).nonzero()[:quota, 0]] = True
         reserved |= inside
     return chosen, reserved
+
+
+def check_leak(
+    where: str,
+    kind: str,
+    groups: Shaped[np.ndarray, " n"],
+    parts: Shaped[np.ndarray, " n"],
+    do: str,
+) -> None:
+    """Refuse a split in which a group is in two parts.
+
+    Parameters
+    ----------
+    where, kind : str
+        The source, and what a group of it is.
+    groups, parts : array of shape (n,)
+        Name of the group and of the part of each image.
+    do : str
+        What a reader may do about it.
+
+    Raises
+    ------
+    AkpError
+        Naming the first groups that are in two parts.
+    """
+    names, group = np.unique(groups, return_inverse=True)
+    part = np.unique(parts, return_inverse=True)[1]
+    seen = np.zeros((len(names), part.max() + 1), dtype=bool)
+    seen[group, part] = True
+    shared = [str(name) for name in names[seen.sum(axis=1) > 1].tolist()]
+    if shared:
+        shown = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+        raise AkpError(
+            f"{len(shared)} {kind} of {where} are in more than one part of its split ({shown}): {do}"
+        )
 
 
 def _shares(n: int, weight: Tensor) -> list[int]:

@@ -25,9 +25,11 @@ t (3)              4.5 to 5.6; 3.3 to 5.4   10 to 12; 15 to 20
 
 So small Gaussian families are tested cautiously: in 20 dimensions 6 + 6 rejected 3.1, 8 + 8 3.6 and 10 + 10
 3.4 % (4000 simulations, 999 permutations or all 924), because the jackknife's variance is
-:math:`(n-1)/(n-2)` times the true one there. Deviations scaled by :math:`n / \sqrt{(n-1)(n-2)}` instead of
-:math:`n/(n-2)` make it exact for a Gaussian, and were tried: 4.9 to 5.6 %, but 7.5 to 12 % for t (3),
-where the jackknife's factor is right.
+:math:`(n-1)/(n-2)` times the true one there (`akp_core.simulation.sensitivity.size_of_few`). Deviations
+scaled by :math:`n / \sqrt{(n-1)(n-2)}` instead of :math:`n/(n-2)` make it exact for a Gaussian, and were
+tried: 4.9 to 5.6 %, but 7.5 to 12 % for t (3), where the jackknife's factor is right. How far to go can be
+estimated from the matrix of distances (`akp_core.dispersion.several`, for `permdisp`), but not from a stream,
+which has none.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from akp_core.dispersion.geometry import about_centroid
 
@@ -130,6 +132,6 @@ def jackknife_interval(
     if a is None or b is None:
         return -np.inf, np.inf
     variance, freedom = squared_error(a, b, paired=paired)
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance)) / 2
+    half = float(special.stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance)) / 2
     effect = float(np.log(unhappy.mean() / happy.mean())) / 2
     return effect - half, effect + half

@@ -32,12 +32,12 @@ def similarities(features: Float64[np.ndarray, "S M n p"], measure: str) -> Floa
     features : (S, M, n, p) float64 array
         M representations of n examples in each study; features independent and in general position.
     measure : str
-        A name in `akp_core.similarity.MEASURES`.
+        A name in `akp_core.similarity.MEASURES` or `VARIANTS`.
 
     Returns
     -------
     (S, M, M) float64 array
-        As `pairwise` of each study: symmetric, 1 on the diagonal.
+        As `pairwise` of each study, with the options of a variant: symmetric, 1 on the diagonal.
 
     Raises
     ------
@@ -62,14 +62,38 @@ def _cosines(vectors: Float64[Tensor, "S M k"]) -> Matrices:
     return unit @ unit.mT
 
 
-def _cka(x: Features) -> Matrices:
-    n = x.shape[2]
-    gram = x @ x.mT
+def _centred(gram: Float64[Tensor, "S M n n"]) -> Matrices:
+    """Cosines of doubly centred Gram matrices."""
+    gram = gram - gram.mean(dim=3, keepdim=True)
+    return _cosines((gram - gram.mean(dim=2, keepdim=True)).flatten(2))
+
+
+def _u_centred(gram: Float64[Tensor, "S M n n"]) -> Matrices:
+    """Cosines of U-centred Gram matrices; overwrites them."""
+    n = gram.shape[2]
     gram.diagonal(dim1=2, dim2=3).zero_()
     rows = gram.sum(dim=3, keepdim=True) / (n - 2)
     gram = gram - rows - rows.mT + rows.sum(dim=2, keepdim=True) / (n - 1)
     gram.diagonal(dim1=2, dim2=3).zero_()
     return _cosines(gram.flatten(2))
+
+
+def _cka(x: Features) -> Matrices:
+    return _u_centred(x @ x.mT)
+
+
+def _biased_cka(x: Features) -> Matrices:
+    return _centred(x @ x.mT)
+
+
+def _rbf_cka(x: Features) -> Matrices:
+    n = x.shape[2]
+    first, second = torch.triu_indices(n, n, 1)
+    squared = torch.cdist(x, x).square()
+    of_pairs = squared[:, :, first, second].sort(dim=2).values
+    middle = (of_pairs.shape[2] - 1) // 2, of_pairs.shape[2] // 2
+    median = sum(of_pairs[:, :, k].sqrt() for k in middle) / 2
+    return _u_centred(torch.exp(-squared / (2 * torch.as_tensor(median).square()[:, :, None, None])))
 
 
 def _rsa(x: Features) -> Matrices:
@@ -137,5 +161,15 @@ _MATRICES: MappingProxyType[str, Callable[[Features], Matrices]] = MappingProxyT
         "pwcca": _pwcca,
         "mutual_neighbours": _mutual_neighbours,
         "rsa": _rsa,
+        "biased_cka": _biased_cka,
+        "rbf_cka": _rbf_cka,
     }
 )
+
+VARIANTS: MappingProxyType[str, MappingProxyType[str, str]] = MappingProxyType(
+    {
+        "biased_cka": MappingProxyType({"estimator": "biased"}),
+        "rbf_cka": MappingProxyType({"kernel": "rbf"}),
+    }
+)
+"""Options of `pairwise` that make another CKA, by name; both cosines, hence with a Euclidean distance."""

@@ -23,15 +23,22 @@ TESTS: MappingProxyType[str, str] = MappingProxyType(
     {
         "dispersion": "Anna Karenina test",
         "twins": "Anna Karenina test, twins",
+        "unequal": "Anna Karenina test, half the unhappy",
+        "streamed": "Anna Karenina test, streamed",
         "location": "location (PERMANOVA)",
+        "location twins": "location, twins",
         "own way": "own way",
+        "own way twins": "own way, twins",
         "matched": "matched error",
         "causes": "three causes: stressed",
-        "permdisp": "PERMDISP",
+        "permdisp": "PERMDISP, contributions permuted",
+        "distances": "PERMDISP, distances permuted",
         "pairs": "t test over pairs",
     }
 )
 """Every test by the name that tables use, and what a reader calls it."""
+
+_OF_PLACE = frozenset({"location", "location twins", "own way", "own way twins"})
 
 SIGNALS, _NOISE, _SHARED = 3, 0.5, 0.5
 
@@ -64,7 +71,7 @@ SETTINGS: MappingProxyType[str, Setting] = MappingProxyType(
     {
         "even": Setting("even noise"),
         "heavy": Setting("a few wild models", tails=2.0),
-        "apart": Setting("families apart", apart=True, true=frozenset({"location", "own way"})),
+        "apart": Setting("families apart", apart=True, true=_OF_PLACE),
         "wider": Setting("unhappy noise doubled", wider=2.0, true=frozenset(TESTS)),
     }
 )

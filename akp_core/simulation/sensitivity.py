@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise, product
+from math import ceil
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from akp_core.dispersion import Power, power
 from akp_core.errors import expected
@@ -19,6 +21,8 @@ def power_curves(
     dimensions: Sequence[float],
     members: Sequence[int],
     *,
+    paired: bool = False,
+    correlation: float = 0.5,
     level: float = 0.05,
     simulations: int = 1000,
     permutations: int = 399,
@@ -30,7 +34,7 @@ def power_curves(
     ----------
     ratios, dimensions, members
         As in `akp_core.dispersion.power`, each once and in rising order.
-    level, simulations, permutations
+    paired, correlation, level, simulations, permutations
         As there.
     seed : int
         Of everything.
@@ -38,8 +42,8 @@ def power_curves(
     Returns
     -------
     DataFrame
-        One row for each point: ``ratio``, ``dimension``, ``members``, ``power``, and the 95 % interval of the
-        simulation, ``low`` to ``high``. Every point has random numbers of its own.
+        One row for each point: ``paired``, ``ratio``, ``dimension``, ``members``, ``power``, and the 95 %
+        interval of the simulation, ``low`` to ``high``. Every point has random numbers of its own.
 
     Raises
     ------
@@ -58,13 +62,15 @@ def power_curves(
             ratio,
             count,
             dimension=dimension,
+            paired=paired,
+            correlation=correlation,
             level=level,
             simulations=simulations,
             permutations=permutations,
             rng=np.random.default_rng(child),
         )
-        rows.append((ratio, dimension, count, found.power, *found.interval))
-    return pd.DataFrame(rows, columns=["ratio", "dimension", "members", "power", "low", "high"])
+        rows.append((paired, ratio, dimension, count, found.power, *found.interval))
+    return pd.DataFrame(rows, columns=["paired", "ratio", "dimension", "members", "power", "low", "high"])
 
 
 def falls(curves: pd.DataFrame, simulations: int) -> pd.DataFrame:
@@ -73,25 +79,91 @@ def falls(curves: pd.DataFrame, simulations: int) -> pd.DataFrame:
     Parameters
     ----------
     curves : DataFrame
-        From `power_curves`.
+        From `power_curves`, or several of them together.
     simulations : int
         Behind each point.
 
     Returns
     -------
     DataFrame
-        One row for each fall: ``ratio``, ``dimension``, ``members`` at its foot, ``fall`` of the power, and
-        ``deviations``, the fall in standard errors of a difference of two shares. Empty if nothing falls.
+        One row for each fall: ``paired``, ``ratio``, ``dimension``, ``members`` at its foot, ``fall`` of the
+        power, and ``deviations``, the fall in standard errors of a difference of two shares. Empty if nothing
+        falls.
     """
     found = []
-    for (ratio, dimension), curve in curves.groupby(["ratio", "dimension"]):
+    for (paired, ratio, dimension), curve in curves.groupby(["paired", "ratio", "dimension"]):
         ordered = curve.sort_values("members")
         members, shares = ordered["members"].to_numpy(), ordered["power"].to_numpy(dtype=np.float64)
         for k in np.flatnonzero(np.diff(shares) < 0):
             fall, common = shares[k] - shares[k + 1], shares[k : k + 2].mean()
             error = np.sqrt(2 * common * (1 - common) / simulations)
-            found.append((ratio, dimension, int(members[k + 1]), fall, fall / error))
-    return pd.DataFrame(found, columns=["ratio", "dimension", "members", "fall", "deviations"])
+            found.append((paired, ratio, dimension, int(members[k + 1]), fall, fall / error))
+    return pd.DataFrame(found, columns=["paired", "ratio", "dimension", "members", "fall", "deviations"])
+
+
+def size_of_few(
+    members: Sequence[int],
+    *,
+    dimension: float = 20,
+    level: float = 0.05,
+    simulations: int = 2000,
+    permutations: int = 1999,
+    seed: int = 0,
+) -> pd.DataFrame:
+    r"""How often the Anna Karenina test finds a difference among few models where there is none, and why.
+
+    Parameters
+    ----------
+    members : sequence of int
+        Models in each family, or pairs of twins; each at least 4.
+    dimension, level, simulations, permutations
+        As in `akp_core.dispersion.power`, for Gaussian clouds.
+    seed : int
+        Of everything.
+
+    Returns
+    -------
+    DataFrame
+        For every number of members, unpaired and paired (column ``paired``): ``attainable``, the largest
+        share of studies that p below the level can hold, as p moves in steps; ``expected``, what is left of
+        it for a Gaussian cloud because the jackknife overrates the variance of V; the measured ``size`` and
+        its 95 % interval, ``low`` to ``high``.
+
+    Raises
+    ------
+    AkpError
+        As `power`; if there are no members.
+
+    Notes
+    -----
+    If p is two-sided in steps of s, attainable is the largest multiple of s below the level. The jackknife's
+    variance of V is :math:`(n-1)/(n-2)` times the true one, so that a contrast of many independent
+    directions, normal to a good approximation, is rejected in :math:`2 \Phi(-z \sqrt{(n-1)/(n-2)})` instead
+    of :math:`2 \Phi(-z)`.
+
+    References
+    ----------
+    Efron and Stein 1981.
+    """
+    if not members:
+        raise expected("at least one number of members", "none")
+    rows = []
+    for n, paired in product(members, (False, True)):
+        found = power(
+            1.0,
+            n,
+            dimension=dimension,
+            paired=paired,
+            level=level,
+            simulations=simulations,
+            permutations=permutations,
+            rng=np.random.default_rng([seed, n, paired]),
+        )
+        steps = ceil(level / found.smallest_p * (1 - 1e-12)) - 1
+        attainable = steps * found.smallest_p
+        z = stats.norm.isf(attainable / 2) * np.sqrt((n - 1) / (n - 2))
+        rows.append((n, paired, attainable, 2 * stats.norm.sf(z), found.power, *found.interval))
+    return pd.DataFrame(rows, columns=["members", "paired", "attainable", "expected", "size", "low", "high"])
 
 
 def smallest_ratio(

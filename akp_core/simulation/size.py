@@ -23,18 +23,30 @@ from akp_core.dispersion import (
     matched_comparison,
     own_way,
     permdisp,
+    streamed_test,
     three_causes,
     two_way_interval,
 )
+from akp_core.dispersion.inference import LEAST_MEMBERS
 from akp_core.errors import unknown_name, whole_number
 from akp_core.similarity import MEASURES, chordal_distance, fingerprint
-from akp_core.simulation.batched import similarities
+from akp_core.simulation.batched import VARIANTS, similarities
 from akp_core.simulation.laws import SETTINGS, SIGNALS, Setting, Shape, features
 from akp_core.threads import one_thread
 
-_SELDOM = {"matched": 5, "causes": 5, "two-way": 10}
-"""What costs most judges only every so-manieth study."""
+_SELDOM = {
+    "distances": 2,
+    "unequal": 5,
+    "matched": 5,
+    "causes": 5,
+    "location twins": 5,
+    "own way twins": 5,
+    "streamed": 10,
+    **dict.fromkeys(VARIANTS, 4),
+}
+"""What costs most judges, and a variant is judged, only every so-manieth study."""
 _BATCH = 25
+_NAMES = (*MEASURES, *VARIANTS)
 
 
 Trial = tuple[str, str, int, float, float]
@@ -42,37 +54,53 @@ Trial = tuple[str, str, int, float, float]
 
 def _trials(distances: Float64[np.ndarray, "M M"], measure: str, shape: Shape, study: int) -> list[Trial]:
     """Every test on one study: measure, test, study, p value, and whether the interval covers 0."""
-    m, number = shape.members, list(MEASURES).index(measure)
+    m, number = shape.members, _NAMES.index(measure)
     rng = np.random.default_rng([shape.seed, study, number, 1])
     independent, twins = distances[: 2 * m, : 2 * m], np.r_[0:m, 2 * m : 3 * m]
     unhappy, pair = np.arange(2 * m) >= m, np.tile(np.arange(m), 2)
     how: dict[str, Any] = {"permutations": shape.permutations, "rng": rng}
     judged = {"level": shape.level, **how}
+    turns: dict[str, Any] = {"rotations": shape.permutations, "level": shape.level, "rng": rng}
     found: list[tuple[str, float, float]] = []
-    for name, d, paired in (
-        ("dispersion", independent, None),
-        ("twins", distances[np.ix_(twins, twins)], pair),
+    stressed, some = distances[np.ix_(twins, twins)], m + max(LEAST_MEMBERS, m // 2)
+
+    def due(name: str) -> bool:
+        return study % _SELDOM[name] == 0
+
+    for name, d, paired, wanted in (
+        ("dispersion", independent, None, True),
+        ("twins", stressed, pair, True),
+        ("unequal", distances[:some, :some], None, due("unequal")),
     ):
-        test = anna_karenina_test(d, unhappy, paired=paired, **judged)
-        found.append((name, test.p_value, float(test.interval[0] <= 0 <= test.interval[1])))
+        if wanted:
+            test = anna_karenina_test(d, unhappy[: len(d)], paired=paired, **judged)
+            found.append((name, test.p_value, float(test.interval[0] <= 0 <= test.interval[1])))
     found.append(("location", location_test(independent, unhappy, **how).p_value, np.nan))
+    if due("location twins"):
+        paired_p = location_test(stressed, unhappy, paired=pair, **how).p_value
+        found.append(("location twins", paired_p, np.nan))
     found.append(("permdisp", permdisp(independent, unhappy, **how).p_value, np.nan))
-    euclidean = MEASURES[measure].distance == "euclidean"
+    if due("distances"):
+        usual = permdisp(independent, unhappy, permute="distances", **how)
+        found.append(("distances", usual.p_value, np.nan))
+    euclidean = measure in VARIANTS or MEASURES[measure].distance == "euclidean"
     if euclidean:
-        went = own_way(independent, unhappy, rotations=shape.permutations, level=shape.level, rng=rng)
-        found.append(("own way", went.p_value, np.nan))
+        found.append(("own way", own_way(independent, unhappy, **turns).p_value, np.nan))
+        if due("own way twins"):
+            alone = own_way(stressed, unhappy, paired=pair, **turns)
+            found.append(("own way twins", alone.p_value, np.nan))
     errors, trained = rng.random((2, 2 * m))
-    if study % _SELDOM["matched"] == 0:
+    if due("matched"):
         matched = matched_comparison(independent, errors, unhappy, caliper=0.25, **judged)
         found.append(("matched", matched.test.p_value if matched.test else np.nan, np.nan))
-    if euclidean and study % _SELDOM["causes"] == 0:
+    if euclidean and due("causes"):
         causes = three_causes(independent, unhappy, errors, trained, **judged)
         found.append(("causes", causes.stressed.p_value, np.nan))
     return [(measure, name, study, p, covers) for name, p, covers in found]
 
 
 def _over_pairs(
-    distances: Float64[np.ndarray, "S M M"], measure: str, shape: Shape, studies: range
+    distances: Float64[np.ndarray, "S M M"], measure: str, shape: Shape, studies: Sequence[int]
 ) -> list[Trial]:
     """What not to do: distances of pairs taken for independent, and compared by a t test."""
     m, (i, j) = shape.members, np.triu_indices(shape.members, 1)
@@ -80,12 +108,18 @@ def _over_pairs(
     return [(measure, "pairs", study, float(value), np.nan) for study, value in zip(studies, p, strict=True)]
 
 
-def _two_way(x: Float64[np.ndarray, "M n p"], shape: Shape, study: int) -> Trial:
+def _of_fingerprints(x: Float64[np.ndarray, "M n p"], shape: Shape, study: int) -> list[Trial]:
+    """What works on fingerprints, never on a matrix of distances: for unbiased CKA alone."""
     rng = np.random.default_rng([shape.seed, study, 0, 2])
     m = shape.members
     rows = np.stack([fingerprint(one) for one in x[: 2 * m]])
     both = two_way_interval(rows, np.arange(2 * m) >= m, level=shape.level, draws=10, rng=rng)
-    return "cka", "two-way", study, np.nan, float(both.interval[0] <= 0 <= both.interval[1])
+    test = streamed_test(rows[:m], rows[m:], permutations=shape.permutations, level=shape.level, rng=rng)
+    covers = (float(found.interval[0] <= 0 <= found.interval[1]) for found in (both, test))
+    return [
+        ("cka", "two-way", study, np.nan, next(covers)),
+        ("cka", "streamed", study, test.p_value, next(covers)),
+    ]
 
 
 def _batch(setting: Setting, measures: Sequence[str], shape: Shape, studies: range) -> list[Trial]:
@@ -93,13 +127,18 @@ def _batch(setting: Setting, measures: Sequence[str], shape: Shape, studies: ran
         seen = np.stack([features(setting, shape, study) for study in studies])
         found: list[Trial] = []
         for measure in measures:
-            distances = np.stack([chordal_distance(one) for one in similarities(seen, measure)])
-            for study, one in zip(studies, distances, strict=True):
+            which = [k for k, study in enumerate(studies) if study % _SELDOM.get(measure, 1) == 0]
+            if not which:
+                continue
+            distances = np.stack([chordal_distance(one) for one in similarities(seen[which], measure)])
+            some = [studies[k] for k in which]
+            for study, one in zip(some, distances, strict=True):
                 found += _trials(one, measure, shape, study)
-            found += _over_pairs(distances, measure, shape, studies)
+            found += _over_pairs(distances, measure, shape, some)
         if "cka" in measures:
-            often = _SELDOM["two-way"]
-            found += [_two_way(x, shape, s) for s, x in zip(studies, seen, strict=True) if s % often == 0]
+            for study, x in zip(studies, seen, strict=True):
+                if study % _SELDOM["streamed"] == 0:
+                    found += _of_fingerprints(x, shape, study)
         return found
 
 
@@ -133,10 +172,10 @@ def simulate(
     ----------
     settings : mapping of str to int
         Names in `SETTINGS`, and how many studies to simulate in each, for every measure. Study k has the same
-        random numbers in all settings. The matched comparison and the three causes judge every fifth study,
-        the two-way interval every tenth.
+        random numbers in all settings. What costs most judges every second, fifth or tenth study only.
     measures : iterable of str
-        Names in `akp_core.similarity.MEASURES`. Study k has the same representations for each.
+        Names in `akp_core.similarity.MEASURES` or in `akp_core.simulation.batched.VARIANTS`. Study k has the
+        same representations for each; variants judge every fourth study.
     members : int
         Models in each family; at least 6.
     examples, width : int
@@ -171,7 +210,7 @@ def simulate(
     Cost: a few milliseconds for each study and measure on one core.
     """
     measures = list(measures)
-    for kind, names, known in (("setting", list(settings), SETTINGS), ("measure", measures, MEASURES)):
+    for kind, names, known in (("setting", list(settings), SETTINGS), ("measure", measures, _NAMES)):
         for name in names:
             if name not in known:
                 raise unknown_name(kind, name, known)

@@ -12,7 +12,7 @@ from akp_core.errors import expected
 from akp_core.simulation.laws import SETTINGS
 
 
-def _judged(
+def judged_shares(
     counts: pd.DataFrame, target: float, words: tuple[str, str, str], together: float
 ) -> pd.DataFrame:
     """Shares, exact intervals that hold together (Bonferroni), and on which side of the target they lie."""
@@ -63,7 +63,7 @@ def sizes(trials: pd.DataFrame, *, level: float = 0.05, together: float = 0.95) 
         [some[key] for key in ("setting", "measure", "test")], sort=False
     )
     counts = rejected.agg(simulations="size", count="sum").reset_index()
-    judged = _judged(counts, level, ("cautious", "honest", "too eager"), together)
+    judged = judged_shares(counts, level, ("cautious", "honest", "too eager"), together)
     real = [test in SETTINGS[s].true for s, test in zip(judged["setting"], judged["test"], strict=True)]
     judged.loc[real, "verdict"] = "an effect is there"
     return judged
@@ -97,7 +97,7 @@ def coverage(trials: pd.DataFrame, *, level: float = 0.05, together: float = 0.9
     some = trials[trials["covers"].notna() & trials["setting"].isin(equal)]
     covered = some.groupby(["setting", "measure", "test"], sort=False)["covers"]
     counts = covered.agg(simulations="size", count="sum").reset_index()
-    return _judged(counts, 1 - level, ("too short", "honest", "too wide"), together)
+    return judged_shares(counts, 1 - level, ("too short", "honest", "too wide"), together)
 
 
 def pooled(trials: pd.DataFrame, *, level: float = 0.05, together: float = 0.95) -> pd.DataFrame:

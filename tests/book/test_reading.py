@@ -14,7 +14,7 @@ from akp_book.offline import VEGA_LITE
 
 pytestmark = pytest.mark.browser
 
-EXPERIMENT = "book/experiments/anna-karenina"
+EXPERIMENT = "book/experiments/principle"
 MARKS = ".akp-live .mark-symbol path, .akp-live .mark-rect path, .akp-live .mark-line path, .akp-live .mark-arc path, .akp-live .mark-rule line, .akp-live .mark-area path, .akp-live .mark-text text, .akp-live .mark-image image"  # noqa: E501
 CONTRAST = """
 nodes => {

@@ -121,21 +121,33 @@ def test_matched_models_are_told_apart_in_five_percent_at_most(driven):
     assert rejected <= stats.binom.ppf(0.999, SIMULATIONS // 2, 0.05)
 
 
-@pytest.mark.parametrize(("members", "tails"), [(6, np.inf), (10, np.inf), (10, 3)])
-def test_pseudo_values_keep_the_level_of_permdisp_where_distances_do_not(members, tails):
-    draw = np.random.default_rng([members, int(min(tails, 99))])
-    families = np.arange(2 * members) >= members
-    rejected = {"pseudo-values": 0, "distances": 0}
+@pytest.mark.parametrize(
+    ("sizes", "dim", "tails"),
+    [
+        ((6, 6), 20, np.inf),
+        ((6, 6), 20, 3),
+        ((10, 10), 2, np.inf),
+        ((10, 10), 20, 3),
+        ((6, 14), 200, np.inf),
+        ((6, 6, 6), 20, 3),
+    ],
+)
+def test_contributions_keep_the_level_of_permdisp_where_distances_do_not(sizes, dim, tails):
+    """Families lie far apart."""
+    draw = np.random.default_rng([*sizes, dim, int(min(tails, 99))])
+    families = np.repeat(np.arange(len(sizes)), sizes)
+    rejected = {"contributions": 0, "distances": 0}
     for _ in range(SIMULATIONS):
-        points = cloud(draw, 2 * members, 20, tails)
+        points = cloud(draw, len(families), dim, tails)
+        points[:, 0] += FAR * families
         d = cdist(points, points)
         for permute in rejected:
             found = permdisp(d, families, permute=permute, permutations=199, rng=draw)
             rejected[permute] += found.p_value <= 0.05
     least, most = stats.binom.interval(0.999, SIMULATIONS, 0.05)
-    assert least <= rejected["pseudo-values"] <= most
-    assert rejected["distances"] > rejected["pseudo-values"]
-    if np.isfinite(tails):
+    assert least <= rejected["contributions"] <= most
+    assert rejected["distances"] > rejected["contributions"]
+    if np.isfinite(tails) or len(set(sizes)) > 1:
         assert rejected["distances"] > most
 
 

@@ -17,7 +17,6 @@ from akp_core.datasets import Dataset, Split, digits, load, names, register
 from akp_core.datasets.splitting import carve_probe, group_labels, split_groups
 from akp_core.errors import AkpError
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "oral_oscc_400x_64.npz"
 PER_GROUP, GROUPS_OF_CLASS = 4, 20
 
 
@@ -240,7 +239,19 @@ class TestDigits:
         assert data.shape == (1, 16, 16)
         assert float(data.train.images.min()) >= 0
         assert float(data.train.images.max()) <= 1
-        assert data.options == {"side": 16, "seed": 0}
+        assert data.options == {"side": 16, "seed": 0, "probe": None, "limit": None, "classes": None}
+
+    def test_the_bits_are_those_of_every_version_so_far(self, digit: Dataset) -> None:
+        # Without interpolation, so that they are the same on every processor.
+        assert digit.fingerprint[:16] == "7af34e51b19195fd"
+
+    def test_two_digits_and_a_limit(self) -> None:
+        data = load("digits", classes=["8", "3"], limit=20, probe=30)
+        assert data.class_names == ("8", "3")
+        assert torch.bincount(data.train.labels).tolist() == [20, 20]
+        assert torch.bincount(data.probe.labels).tolist() == [15, 15]
+        with pytest.raises(AkpError, match=r"unknown class of digits 'eight': .*valid: 0, 1, 2"):
+            load("digits", classes=["3", "eight"])
 
     def test_seed(self, digit: Dataset) -> None:
         assert digits.load(side=8).fingerprint == digit.fingerprint
@@ -290,6 +301,20 @@ class TestArrays:
         # Two whole patients of each class, of four pictures, are set aside for seven.
         assert len(data.train) == (split == "train").sum() - 16
 
+    def test_limit_classes_and_root(self, tmp_path: Path) -> None:
+        path = written(tmp_path, labels=np.repeat(["a", "b", "c", "d"], 40))
+        whole = load("arrays", path=path, probe=16)
+        few = load("arrays", path=path.name, root=tmp_path, probe=16, limit=4)
+        assert torch.bincount(few.train.labels).tolist() == [4] * 4
+        assert torch.bincount(few.test.labels).tolist() == [4] * 4
+        assert torch.equal(few.probe.images, whole.probe.images)
+        assert set(few.train.groups.tolist()) <= set(whole.train.groups.tolist())
+        two = load("arrays", path=path, probe=8, classes=["c", "b+a"])
+        assert two.class_names == ("c", "b+a")
+        assert two.describe()["images"].sum() == 120
+        with pytest.raises(AkpError, match=r"unknown class of mine.npz 'e': .*valid: a, b, c, d"):
+            load("arrays", path=path, classes=["a", "e"])
+
     def test_given_split_without_validation_carves_a_tenth_of_train(self, tmp_path: Path) -> None:
         split = given_split("train", "train", "train", "test", "probe")
         data = load("arrays", path=written(tmp_path, split=split))
@@ -333,14 +358,6 @@ class TestArrays:
         assert load(
             "arrays", path=written(tmp_path, images=stripes), side=8
         ).train.images.mean() == pytest.approx(0.25, abs=0.03)
-
-    @pytest.mark.skipif(not REAL.exists(), reason="the real tiles are not on this machine")
-    def test_real_tiles(self) -> None:
-        data = load("arrays", path=REAL, side=32)
-        table = data.describe().set_index("split")
-        assert table["images"].to_dict() == {"train": 1616, "validation": 272, "test": 536, "probe": 256}
-        assert data.class_names == ("normal", "oscc")
-        assert table.loc["probe", "share oscc"] == 0.5
 
     @pytest.mark.parametrize(
         ("changes", "message"),

@@ -22,7 +22,7 @@ FLOORS = [
     {"cost"},
     {"population"},
     {"happiness", "__main__"},
-    {"judgement", "trend", "charts"},
+    {"judgement", "trend", "specifications", "swaps", "evidence", "adaptation", "charts"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 LENSES = {"similarity", "dispersion"}

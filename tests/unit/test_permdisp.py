@@ -10,9 +10,11 @@ import torch
 from scipy import optimize, stats
 from scipy.spatial.distance import cdist
 
+from akp_core.dispersion.contributions import contrast, pseudo_values
 from akp_core.dispersion.geometry import distance_to_centroid
 from akp_core.dispersion.median import spatial_median
 from akp_core.dispersion.permdisp import permdisp
+from akp_core.dispersion.several import p_of_contrast, pair_share, sharpened
 from akp_core.errors import AkpError
 
 
@@ -175,55 +177,132 @@ def test_on_a_line_it_is_the_usual_median(line):
         assert np.allclose(spatial_median(some[:, None] * line), np.median(some) * line, atol=1e-12)
 
 
+def studentised(*families, axis=-1):
+    """Q by its formula, family by family and pair by pair."""
+    v = [x.mean(axis=axis) for x in families]
+    s = [x.var(axis=axis, ddof=1) / x.shape[axis] for x in families]
+    pairs = [(i, j) for i in range(len(v)) for j in range(i)]
+    top = sum((v[i] ** 2 - v[j] ** 2) ** 2 / (4 * s[i] * s[j]) for i, j in pairs)
+    return top / sum(a**2 / b for a, b in zip(v, s, strict=True))
+
+
 @pytest.mark.parametrize("kind", ["euclidean", "cosine"])
 @pytest.mark.parametrize(
     ("centre", "axes"), [("centroid", None), ("centroid", 4), ("median", None), ("median", 3)]
 )
-def test_pseudo_values_leave_out_one_member_at_a_time(kind, centre, axes):
+def test_contributions_leave_out_one_member_at_a_time(kind, centre, axes):
     d, labels = population((5, 8), 6, kind)
     parts = explicit_coordinates(d)
     if axes is not None:
         parts = parts[0][:, -axes:], parts[1][:, :0]
 
-    def mean_distance(inside: np.ndarray) -> float:
-        squared = []
+    def dispersion(inside: np.ndarray) -> float:
+        total = []
         for part in parts:
             at = part[inside].mean(axis=0)
             if centre == "median" and part.shape[1]:
                 at = spatial_median(part[inside])
-            squared.append(np.square(part[inside] - at).sum(axis=1))
-        return float(np.sqrt(np.abs(squared[0] - squared[1])).mean())
+            total.append(np.square(part[inside] - at).sum())
+        return float(total[0] - total[1]) / (len(inside) - 1)
 
-    values = []
+    values, shares = [], []
     for family in (0, 1):
         inside = np.flatnonzero(labels == family)
         n = len(inside)
-        values.append(
-            [n * mean_distance(inside) - (n - 1) * mean_distance(np.delete(inside, i)) for i in range(n)]
-        )
-    found = permdisp(
-        d, labels, centre=centre, axes=axes, permute="pseudo-values", permutations=4999, rng=rng()
-    )
-    reference = stats.permutation_test(
-        values,
-        lambda x, y, axis: stats.f_oneway(x, y, axis=axis).statistic,
-        alternative="greater",
-        vectorized=True,
-    )  # all 1287
-    assert abs(found.p_value - reference.pvalue) < 5 * np.sqrt(0.25 / 4999)
-    usual = permdisp(d, labels, centre=centre, axes=axes, permutations=9, rng=rng())
+        own = [n * dispersion(inside) - (n - 1) * dispersion(np.delete(inside, i)) for i in range(n)]
+        squared = cdist(parts[0][inside], parts[0][inside], "sqeuclidean")
+        squared -= cdist(parts[1][inside], parts[1][inside], "sqeuclidean") if parts[1].shape[1] else 0
+        values.append(np.array(own))
+        shares.append(pair_share(squared, values[-1]))
+    scaled = [x.mean() + np.sqrt(1 - min(shares) ** 2 / (len(x) - 1)) * (x - x.mean()) for x in values]
+    found = permdisp(d, labels, centre=centre, axes=axes, permutations=4999, rng=rng())
+    reference = stats.permutation_test(scaled, studentised, alternative="greater", vectorized=True)
+    assert abs(found.p_value - reference.pvalue) < 5 * np.sqrt(0.25 / 4999)  # all 1287
+    usual = permdisp(d, labels, centre=centre, axes=axes, permute="distances", permutations=9, rng=rng())
     assert found.f == usual.f
-    assert (found.permuted, usual.permuted) == ("pseudo-values", "distances")
+    assert (found.permuted, usual.permuted) == ("contributions", "distances")
     assert "up to 20 %" in usual.caution
-    assert "8 to 10 %" in found.caution
+    assert "strongly skewed" in found.caution
+
+
+def test_between_two_families_it_is_the_contrast_of_the_anna_karenina_test():
+    u, h = rng(1).exponential(size=9), rng(2).exponential(size=7)
+    assert studentised(u, h) == pytest.approx(contrast(u, h) ** 2)
+
+
+def test_three_families_are_compared_pair_by_pair():
+    values = rng(3).exponential(size=15) - 0.2
+    codes = np.repeat([0, 1, 2], [4, 5, 6])
+    values[codes == 2] *= 1.6
+    found = p_of_contrast(values, codes, 20_000, rng())
+    reference = stats.permutation_test(
+        [values[codes == g] for g in range(3)],
+        lambda *families, axis: studentised(*families, axis=axis),
+        alternative="greater",
+        n_resamples=20_000,
+        vectorized=True,
+        rng=rng(1),
+    )
+    assert abs(found - reference.pvalue) < 5 * np.sqrt(0.5 / 20_000)
+    assert 0.01 < found < 0.99
+    assert p_of_contrast(np.ones(15), codes, 99, rng()) == 1
+    assert p_of_contrast(codes + 1.0, codes, 99, rng()) < 0.05  # no spread within, much between
+
+
+@pytest.mark.parametrize("spectrum", [np.ones(3), np.ones(40), 1 / np.arange(1, 9)])
+def test_contributions_of_a_gaussian_vary_as_its_dispersion_and_not_more(spectrum):
+    """The variance by the jackknife is 1/(n - 2) too large for n Gaussian models: here a quarter."""
+    draw, n = rng(4), 6
+    dispersions, plain, sharp = [], [], []
+    for _ in range(3000):
+        points = draw.standard_normal((n, len(spectrum))) * np.sqrt(spectrum)
+        squared = cdist(points, points, "sqeuclidean")
+        values = pseudo_values(squared)
+        scaled = sharpened(values, np.zeros(n, dtype=np.int64), [pair_share(squared, values)])
+        dispersions.append(values.mean())
+        plain.append(values.var(ddof=1) / n)
+        sharp.append(scaled.var(ddof=1) / n)
+        assert scaled.mean() == pytest.approx(values.mean())
+    truth = np.var(dispersions)
+    assert np.mean(plain) / truth == pytest.approx((n - 1) / (n - 2), rel=0.1)
+    assert np.mean(sharp) / truth == pytest.approx(1.05, rel=0.1)
+
+
+def test_heavy_tails_leave_contributions_as_they_are():
+    points = rng(5).standard_normal((400, 10))
+    wild = points / np.sqrt(rng(6).chisquare(2, (400, 1)) / 2)
+    shares = []
+    for cloud in (points, wild):
+        squared = cdist(cloud, cloud, "sqeuclidean")
+        shares.append(pair_share(squared, pseudo_values(squared)))
+    assert shares[0] == pytest.approx(1, abs=0.2)
+    assert shares[1] < 0.1
+    codes = np.repeat([0, 1], 200)
+    values = rng(7).exponential(size=400)
+    both = [sharpened(values, codes, order) for order in (shares, shares[::-1])]
+    assert np.array_equal(*both)  # one share for all: the least
+    assert np.allclose(both[0], values, rtol=1e-3, atol=1e-4)
+
+
+def test_no_share_is_negative_or_above_that_of_a_gaussian():
+    for seed in range(200):
+        points = rng(seed).standard_normal((4, 2))
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        squared = cdist(points, points, "sqeuclidean")
+        assert 0 <= pair_share(squared, pseudo_values(squared)) <= 1
+    equal = 1.0 - np.eye(5)
+    assert pair_share(equal, pseudo_values(equal)) == 1
 
 
 def test_the_least_p_is_said():
+    how = {"permute": "distances", "rng": rng()}
     d, labels = population((3, 3), 4, "euclidean")
-    assert permdisp(d, labels, permutations=999, rng=rng()).smallest_p == pytest.approx(2 / 20)
+    assert permdisp(d, labels, permutations=999, **how).smallest_p == pytest.approx(2 / 20)
     d, labels = population((3, 5, 3), 4, "euclidean")
-    assert permdisp(d, labels, permutations=9999, rng=rng()).smallest_p == pytest.approx(2 / 9240)
-    assert permdisp(d, labels, permutations=99, rng=rng()).smallest_p == 0.01
+    assert permdisp(d, labels, permutations=9999, **how).smallest_p == pytest.approx(2 / 9240)
+    assert permdisp(d, labels, permutations=99, **how).smallest_p == 0.01
+    d, labels = population((4, 4), 4, "euclidean")
+    assert permdisp(d, labels, permutations=999, rng=rng()).smallest_p == pytest.approx(2 / 70)
 
 
 def test_a_majority_at_one_point_is_the_median():
@@ -238,7 +317,7 @@ def test_a_majority_at_one_point_is_the_median():
 
 def test_a_planted_difference_is_found_and_p_is_that_of_a_permutation_test():
     d, labels = population((15, 15), 8, "euclidean")
-    found = permdisp(d, labels, permutations=4999, rng=rng())
+    found = permdisp(d, labels, permute="distances", permutations=4999, rng=rng())
     reference = stats.permutation_test(
         (found.distances[:15], found.distances[15:]),
         lambda x, y, axis: stats.f_oneway(x, y, axis=axis).statistic,
@@ -249,15 +328,18 @@ def test_a_planted_difference_is_found_and_p_is_that_of_a_permutation_test():
     )
     assert abs(found.p_value - reference.pvalue) < 5 * np.sqrt(reference.pvalue / 4999) + 1e-3
     wide, labels = population((40, 40), 8, "euclidean")
-    assert permdisp(wide, labels, permutations=999, rng=rng()).p_value == 0.001
+    for permute in ("contributions", "distances"):
+        assert permdisp(wide, labels, permute=permute, permutations=999, rng=rng()).p_value == 0.001
 
 
-def test_batches_of_permutations_change_nothing(monkeypatch):
+@pytest.mark.parametrize("permute", ["contributions", "distances"])
+def test_batches_of_permutations_change_nothing(monkeypatch, permute):
     d, labels = population((8, 8), 8, "euclidean")
-    one = permdisp(d, labels, permutations=500, rng=rng(5))
-    module = importlib.import_module("akp_core.dispersion.permdisp")  # the function has the same name
+    one = permdisp(d, labels, permute=permute, permutations=500, rng=rng(5))
+    module = importlib.import_module("akp_core.dispersion.several")
     monkeypatch.setattr(module, "_BATCH_ENTRIES", 16 * 7)
-    assert permdisp(d, labels, permutations=500, rng=rng(5)).p_value == one.p_value
+    assert permdisp(d, labels, permute=permute, permutations=500, rng=rng(5)).p_value == one.p_value
+    assert permdisp(1e100 * d, labels, permute=permute, permutations=500, rng=rng(5)).p_value == one.p_value
 
 
 def test_members_without_a_representation_are_left_out_and_counted():
@@ -296,7 +378,10 @@ _D, _L = population((6, 6), 4, "euclidean")
             lambda: permdisp(_D, _L, centre="centre", rng=rng()),
             "unknown centre 'centre': did you mean 'centroid'",
         ),
-        (lambda: permdisp(_D, _L, permute="pseudo", rng=rng()), "unknown permute 'pseudo'.*pseudo-values"),
+        (
+            lambda: permdisp(_D, _L, permute="distance", rng=rng()),
+            "unknown permute.*did you mean 'distances'",
+        ),
         (
             lambda: permdisp(_D, np.array([None] * 6 + ["b"] * 6), rng=rng()),
             "label for every.*None for model 0",
@@ -314,7 +399,15 @@ _D, _L = population((6, 6), 4, "euclidean")
         (lambda: permdisp(_D, _L, axes=13, rng=rng()), "axes as a whole number from 1 to 12, got 13"),
         (lambda: permdisp(_D, _L, axes=2.5, rng=rng()), "axes as a whole number"),
         (lambda: permdisp(_D, np.zeros(12), rng=rng()), "at least 2 families, got 1"),
-        (lambda: permdisp(_D, np.arange(12) > 10, rng=rng()), "at least 2 models.*family True, got 1"),
+        (lambda: permdisp(_D, np.arange(12) > 10, rng=rng()), "at least 4 models.*family True, got 1; add"),
+        (
+            lambda: permdisp(_D, np.arange(12) > 8, rng=rng()),
+            "family True, got 3; .* or give permute='distances'",
+        ),
+        (
+            lambda: permdisp(_D, np.arange(12) > 10, permute="distances", rng=rng()),
+            "at least 2 models.*family True, got 1; add members$",
+        ),
         (lambda: permdisp(_D, _L[:3], rng=rng()), "one family label for each of the 12"),
         (lambda: permdisp(_D[:5], _L, rng=rng()), "square matrix of distances"),
         (lambda: permdisp(_D, _L, permutations=0, rng=rng()), "whole number from 1, got 0"),

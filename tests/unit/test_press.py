@@ -198,12 +198,12 @@ def test_changed_source_reruns(book: Book) -> None:
 
 
 def test_editions_of_other_parameters_have_other_names() -> None:
-    page = pages.Page("book/experiments/anna-karenina", Path("page.md"), "", True, (), ())
+    page = pages.Page("book/experiments/principle", Path("page.md"), "", True, (), ())
     asked = [{"members": n, "activations": [*"abcdefghijklmnopqrstuvwxyz"]} for n in (8, 9)]
     names = [_edition_name(page, profiles.DEFAULT, one) for one in (*asked, {}, {"path": "../a b/c.npz"})]
     names.append(_edition_name(page, "smoke", {}))
     assert len(set(names)) == 5
-    assert names[2:] == ["anna-karenina", "anna-karenina-path-..-a-b-c.npz", "anna-karenina-smoke"]
+    assert names[2:] == ["principle", "principle-path-..-a-b-c.npz", "principle-smoke"]
     assert all(len(name) <= 60 and "/" not in name for name in names)
 
 

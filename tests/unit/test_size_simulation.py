@@ -13,14 +13,16 @@ from akp_core.charts.size import honesty, reach
 from akp_core.dispersion import anna_karenina_test
 from akp_core.errors import AkpError
 from akp_core.similarity import MEASURES, chordal_distance, pairwise
-from akp_core.simulation.batched import similarities
+from akp_core.simulation import readings
+from akp_core.simulation.batched import VARIANTS, similarities
+from akp_core.simulation.clouds import LAWS, permdisp_sizes
 from akp_core.simulation.laws import SETTINGS, TESTS, Setting, Shape, features
-from akp_core.simulation.sensitivity import falls, power_curves, smallest_ratio
+from akp_core.simulation.sensitivity import falls, power_curves, size_of_few, smallest_ratio
 from akp_core.simulation.size import simulate
 from akp_core.simulation.verdicts import by_level, coverage, pooled, sizes
 
 STUDIES = {"even": 150, "heavy": 100, "apart": 10, "wider": 20}
-KNOWN_EAGER = {"permdisp", "pairs"}
+KNOWN_EAGER = {"distances", "pairs"}
 SHAPE = Shape(members=6, examples=24, width=5, permutations=199, level=0.05, seed=0)
 
 
@@ -46,6 +48,18 @@ def test_the_batched_similarities_are_those_of_pairwise(measure):
     assert np.allclose(similarities(drawn, measure), expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_variants_are_those_of_pairwise_with_their_options(variant):
+    drawn = np.stack([features(SETTINGS["heavy"], SHAPE, study) for study in range(3)])
+    options = dict(VARIANTS[variant])
+    expected = [pairwise(list(torch.from_numpy(one)), **options).numpy() for one in drawn]
+    assert np.allclose(similarities(drawn, variant), expected, rtol=0, atol=1e-12)
+    assert not np.allclose(similarities(drawn, "cka"), expected, atol=1e-3)
+    found = simulate({"even": 26}, [variant], members=6, permutations=19)  # the second batch has none
+    assert set(found["test"]) == set(TESTS) - {"streamed"}
+    assert found["study"].unique().tolist() == list(range(0, 26, 4))
+
+
 def test_an_unknown_measure_is_named():
     with pytest.raises(AkpError, match="unknown measure 'ckaa': did you mean 'cka'"):
         similarities(np.zeros((1, 2, 24, 5)), "ckaa")
@@ -54,8 +68,10 @@ def test_an_unknown_measure_is_named():
 def test_every_test_judges_every_measure_that_it_is_made_for(trials):
     found = set(map(tuple, trials[trials["setting"] == "even"][["measure", "test"]].drop_duplicates().values))
     euclidean = [m for m, measure in MEASURES.items() if measure.distance == "euclidean"]
-    wanted = {(m, t) for m in MEASURES for t in TESTS if t not in ("own way", "causes") or m in euclidean}
-    assert found == wanted | {("cka", "two-way")}
+    for_some = {"own way", "own way twins", "causes"}
+    wanted = {(m, t) for m in MEASURES for t in TESTS if t not in for_some or m in euclidean}
+    of_fingerprints = {(m, "streamed") for m in MEASURES if m != "cka"}
+    assert found == (wanted - of_fingerprints) | {("cka", "two-way")}
     assert (trials.groupby(["setting", "measure"])["study"].nunique().unstack().T == STUDIES).all(axis=None)
 
 
@@ -65,7 +81,7 @@ def test_null_rejections_lie_inside_the_binomial_interval_for_every_test_and_mea
     for cell in cells(trials).itertuples():
         low, high = stats.binom.interval(0.999, cell.simulations, 0.05)
         # the jackknife errs on the side of caution: only its upper bound is promised
-        cautious = cell.test in ("dispersion", "twins", "matched")
+        cautious = cell.test in ("dispersion", "twins", "unequal", "streamed", "matched")
         if cell.test not in KNOWN_EAGER and not (0 if cautious else low) <= cell.count <= high:
             wrong.append((cell.setting, cell.measure, cell.test, cell.count, cell.simulations))
     assert not wrong
@@ -93,10 +109,11 @@ def test_the_study_is_the_replicate_of_a_mean_over_measures():
     assert np.isclose(none["high"], 1 - 0.025 ** (1 / 100))
 
 
-def test_permdisp_is_too_eager_with_wild_models_and_pairs_are_no_replicates(trials):
+def test_published_permdisp_is_too_eager_ours_is_not_and_pairs_are_no_replicates(trials):
     judged = cells(trials).set_index(["setting", "measure", "test"])
-    permdisp = judged.xs(("heavy", "permdisp"), level=("setting", "test"))
-    assert permdisp["share"].mean() > 0.075
+    usual, ours = (judged.xs(name, level="test") for name in ("distances", "permdisp"))
+    assert usual["share"].mean() > 0.07
+    assert 0.03 < ours["share"].mean() < 0.065
     assert (judged.xs("pairs", level="test")["verdict"] == "too eager").all()
 
 
@@ -118,7 +135,7 @@ def test_what_is_there_is_found(trials):
 
 def test_the_intervals_hold_the_truth(trials):
     held = coverage(trials, together=0.999)
-    assert set(held["test"]) == {"dispersion", "twins", "two-way"}
+    assert set(held["test"]) == {"dispersion", "twins", "unequal", "streamed", "two-way"}
     assert "wider" not in set(held["setting"])
     assert not (held["verdict"] == "too short").any()
 
@@ -132,6 +149,21 @@ def test_the_judgement_is_that_of_the_library_on_its_own_similarities():
     by_hand = anna_karenina_test(distances, torch.arange(16) >= 8, permutations=199, rng=rng).p_value
     found = simulate({"even": 4}, ["rsa"], seed=5).query("test == 'dispersion' and study == 3")
     assert found["p_value"].item() == by_hand
+
+
+def test_fewer_unhappy_models_and_a_stream_are_judged_by_the_same_test():
+    shape = Shape(members=8, examples=32, width=6, permutations=1999, level=0.05, seed=5)
+    seen = torch.from_numpy(features(SETTINGS["even"], shape, 0))
+    found = simulate({"even": 1}, ["cka"], seed=5, permutations=1999).set_index("test")["p_value"]
+    distances = chordal_distance(pairwise(list(seen[:16])))
+    for test, models in (("unequal", 12), ("streamed", 16)):
+        by_hand = anna_karenina_test(
+            distances[:models, :models],
+            torch.arange(models) >= 8,
+            permutations=1999,
+            rng=np.random.default_rng(0),
+        ).p_value
+        assert abs(found[test] - by_hand) < 10 * np.sqrt(by_hand / 1999) + 0.005
 
 
 def test_the_same_seed_gives_the_same_table_whatever_the_number_of_workers(trials):
@@ -160,7 +192,7 @@ def test_families_follow_one_law_and_twins_share_half():
 def test_the_verdict_is_the_side_on_which_the_interval_lies():
     p = np.full(1000, 0.5)
     tables = []
-    for test, count in (("dispersion", 50), ("twins", 10), ("permdisp", 120)):
+    for test, count in (("dispersion", 50), ("twins", 10), ("distances", 120)):
         p_values = np.where(np.arange(1000) < count, 0.05, p)
         tables.append(pd.DataFrame({"test": test, "study": np.arange(1000), "p_value": p_values}))
     made = pd.concat(tables).assign(setting="even", measure="cka", covers=np.nan)
@@ -168,7 +200,7 @@ def test_the_verdict_is_the_side_on_which_the_interval_lies():
     assert judged["verdict"].to_dict() == {
         "dispersion": "honest",
         "twins": "cautious",
-        "permdisp": "too eager",
+        "distances": "too eager",
     }
     exact = stats.binomtest(50, 1000).proportion_ci(1 - 0.05 / 3, method="exact")
     assert np.isclose(judged.loc["dispersion", "low"], exact.low)
@@ -185,8 +217,65 @@ def test_power_rises_with_members_ratio_and_dimension_and_is_the_size_at_ratio_o
     assert ((curves["low"] <= curves["power"]) & (curves["power"] <= curves["high"])).all()
 
 
+def test_twins_gain_power_and_have_a_curve_of_their_own(curves):
+    paired = power_curves([1.3], [5], [10, 20], paired=True, correlation=0.9, simulations=400)
+    assert (paired["paired"].all(), curves["paired"].any()) == (True, False)
+    alone = curves.query("ratio == 1.3 and dimension == 5 and members in (10, 20)")["power"].to_numpy()
+    assert (paired["power"].to_numpy() > alone + 0.1).all()
+    both = pd.concat([curves, paired.assign(power=[0.5, 0.1])])
+    assert falls(both, 400).query("paired")["fall"].item() == pytest.approx(0.4)
+
+
+def test_few_models_are_tested_cautiously_by_as_much_as_theory_says():
+    found = size_of_few([4, 5, 6, 20], simulations=3000, seed=1).set_index(["members", "paired"])
+    attainable = found["attainable"].to_dict()
+    assert attainable[5, True] == attainable[4, True] == 0
+    assert attainable[6, True] == pytest.approx(2 / 64)
+    assert attainable[6, False] == pytest.approx(46 / 924)
+    assert attainable[4, False] == pytest.approx(2 / 70)
+    assert (found["low"] <= found["attainable"]).all()
+    expected = 2 * stats.norm.sf(stats.norm.isf(23 / 924) * np.sqrt(5 / 4))
+    assert found.loc[(6, False), "expected"] == pytest.approx(expected)
+    assert abs(found.loc[(6, False), "size"] - expected) < 0.012
+    assert found.loc[(6, False), "high"] < 0.05
+    assert found.loc[(20, False), "size"] > 0.035
+
+
+def test_contributions_keep_the_level_where_distances_do_not():
+    found = permdisp_sizes(["many", "wild"], [(6, 6), (6, 14)], simulations=200, together=0.999)
+    shares = found.pivot(index=["law", "happy", "unhappy"], columns="permute", values="share")
+    verdicts = found.pivot(index=["law", "happy", "unhappy"], columns="permute", values="verdict")
+    assert (verdicts["contributions"] == "honest").all()
+    assert verdicts.loc[("many", 6, 14), "distances"] == "too eager"
+    assert shares.loc[("many", 6, 14), "distances"] > 0.35
+    again = permdisp_sizes(["wild"], [(6, 6)], simulations=200, together=0.999)
+    assert again["count"].tolist() == found.query("law == 'wild' and unhappy == 6")["count"].tolist()
+
+
+def test_tables_say_what_was_found(trials):
+    judged, over = sizes(trials), pooled(trials)
+    table = readings.overview(judged, over).set_index("test")
+    assert table.index.tolist() == list(TESTS.values())
+    false = judged[judged["verdict"] != "an effect is there"]
+    assert table[["honest", "cautious", "too eager"]].to_numpy().sum() == len(false)
+    row = over.query("setting == 'heavy' and test == 'pairs'").iloc[0]
+    cell = f"{row.share:.1%} ({row.low:.1%} to {row.high:.1%})"
+    assert table.loc["t test over pairs", "a few wild models"] == cell
+    held = readings.intervals(coverage(trials))
+    assert set(held["studies"]) == {"even noise", "a few wild models"}
+    assert held["interval"].nunique() == 5
+    few = readings.small_families(size_of_few([6], simulations=20))
+    assert few["networks"].tolist() == ["6 + 6", "6 pairs"]
+    assert few["attainable"].tolist() == ["5.0%", "3.1%"]
+    clouds = readings.schemes(permdisp_sizes(["wild", "shell"], [(4, 6)], simulations=5))
+    assert clouds["both families"].tolist() == [LAWS["wild"].title, LAWS["shell"].title]
+    assert clouds.columns.tolist()[2:] == ["contributions permuted", "distances permuted"]
+
+
 def test_a_fall_is_told_with_its_size():
-    curve = pd.DataFrame({"ratio": 2.0, "dimension": 5, "members": [4, 6, 8], "power": [0.5, 0.4, 0.6]})
+    curve = pd.DataFrame(
+        {"paired": False, "ratio": 2.0, "dimension": 5, "members": [4, 6, 8], "power": [0.5, 0.4, 0.6]}
+    )
     found = falls(curve, 100)
     assert found["members"].tolist() == [6]
     assert np.isclose(found["deviations"].item(), 0.1 / np.sqrt(2 * 0.45 * 0.55 / 100))
@@ -214,6 +303,12 @@ def test_the_smallest_ratio_has_the_wanted_power_and_a_smaller_one_has_not():
         (lambda: sizes(pd.DataFrame(), level=1.5), "level as a probability"),
         (lambda: by_level(pd.DataFrame(), [0.0]), "levels as probabilities"),
         (lambda: power_curves([2, 1], [5], [4]), "ratios in rising order"),
+        (lambda: size_of_few([]), "at least one number of members, got none"),
+        (lambda: size_of_few([3]), "members as a whole number of at least 4"),
+        (lambda: permdisp_sizes(["wld"]), "unknown law 'wld': did you mean 'wild'"),
+        (lambda: permdisp_sizes([]), "at least one law and one pair of families, got 0 and 3"),
+        (lambda: permdisp_sizes(["wild"], [(3, 6)], simulations=1), "at least 4 models .* got 3"),
+        (lambda: permdisp_sizes(simulations=0), "simulations as a whole number"),
         (lambda: smallest_ratio(5, dimension=5, power=1.0, rng=np.random.default_rng()), "power as a number"),
         (lambda: smallest_ratio(5, dimension=5, rng=0), "rng as a numpy.random.Generator"),
     ],
@@ -229,6 +324,13 @@ def test_too_few_members_for_any_ratio_are_told():
     how = {"dimension": 5, "level": 0.01, "simulations": 50, "permutations": 99}
     with pytest.raises(AkpError, match=r"at a ratio of at most 16, got .* with 4 members in 5"):
         smallest_ratio(4, rng=np.random.default_rng(0), **how)
+
+
+def test_the_chart_of_power_tells_twins_from_other_networks(curves):
+    both = reach(pd.concat([curves, curves.assign(paired=True)]), aim=0.8).to_dict()
+    radio = next(param for param in both["params"] if param["name"] == "paired")
+    assert radio["bind"]["labels"] == ["other networks", "twins"]
+    assert "datum.paired === paired" in str(both)
 
 
 def test_the_charts_say_what_they_show_and_can_be_chosen_from(trials, curves):

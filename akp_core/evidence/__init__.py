@@ -1,0 +1,1 @@
+"""What stands beside a verdict on a whole population: controls, witnesses, matched errors, causes, ways."""
