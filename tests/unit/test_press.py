@@ -436,7 +436,7 @@ def test_profile_with_a_fault_is_refused(tmp_path: Path, text: str, said: str) -
 
 
 def test_shipped_profiles_are_read() -> None:
-    assert profiles.names() == ["classroom", "paper", "smoke"]
+    assert profiles.names() == ["classroom", "grid", "paper", "smoke"]
     for name in profiles.names():
         assert set(profiles.load(name)) == {"shared", "pages"}
 
