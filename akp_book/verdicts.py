@@ -184,12 +184,13 @@ def glance(found: Sequence[tuple[str, Verdict]], here: str) -> Shown:
         said = (
             f'<span class="akp-card-sign" aria-hidden="true">{SIGNS[v.tone]}</span> {html.escape(v.verdict)}'
         )
-        cells = [first, html.escape(v.statement), said, html.escape(v.figures)]
-        cells.append(f'<a href="{html.escape(link)}">{html.escape(titles.get(page, page))}</a>')
+        what = f'{html.escape(v.statement)}<span class="akp-figures">{html.escape(v.figures)}</span>'
+        where = f'<a href="{html.escape(link)}">{html.escape(titles.get(page, page))}</a>'
+        cells = [first, what, said, where]
         markup.append(f'<tr class="akp-{v.tone}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
         told.append(f"{v.claim}, {v.statement}: {v.verdict}. {v.figures} ({page})")
         last = v.claim
-    head = "".join(f"<th>{name}</th>" for name in ("claim", "what it says", "verdict", "figures", "page"))
+    head = "".join(f"<th>{name}</th>" for name in ("claim", "what it says", "verdict", "page"))
     table = f'<table class="dataframe akp-table akp-glance"><thead><tr>{head}</tr></thead>'
     table += f"<tbody>{''.join(markup)}</tbody></table>"
     return Shown(f'<div class="akp-table-box" tabindex="0">{table}</div>', "\n".join(told))
