@@ -105,7 +105,8 @@ def compare(
         ``r2`` and ``p`` of the location test of logits against cross-entropy, twins exchanged.
     path : DataFrame
         A row a loss, step and goal (``old target``, ``new target``): ``value``, ``low``, ``high`` of the mean
-        total variation from it while the loss is swapped half-way, over networks.
+        total variation from it while the loss is swapped half-way, over networks; ``beyond`` with
+        ``beyond_low`` and ``beyond_high``: the same less that of the twins that keep cross-entropy.
     """
     if not 0 < noise <= 1:
         raise expected("noise above 0 and at most 1", repr(noise))
@@ -120,7 +121,9 @@ def compare(
         trained = train(x, y, look, generator=generator, members=members, schedule=schedule)
         return trained.steps, trained.logits
 
-    base = family([(START, steps)])[1][-1]
+    half = steps // 2
+    kept = family([(START, half), (START, steps - half)])[1]
+    base = kept[-1]
     aim = population_minimiser(START, truth)
     ends, path = [], []
     for name in [*dict.fromkeys(losses), OTHERS]:
@@ -137,11 +140,13 @@ def compare(
             }
         )
         if loss != START:
-            marks, moving = family([(START, steps // 2), (loss, steps - steps // 2)])
-            for step, at in zip(marks, moving, strict=True):
+            marks, moving = family([(START, half), (loss, steps - half)])
+            for step, at, control in zip(marks, moving, kept, strict=True):
                 for towards, target in (("old target", truth), ("new target", read_out(START, goal))):
                     away = _apart(read_out(START, at), target)
-                    margin = student.ppf(0.975, members - 1) * away.std(ddof=1) / np.sqrt(members)
+                    beyond = away - _apart(read_out(START, control), target)
+                    reach = student.ppf(0.975, members - 1) / np.sqrt(members)
+                    margin, wide = reach * away.std(ddof=1), reach * beyond.std(ddof=1)
                     path.append(
                         {
                             "loss": loss,
@@ -150,6 +155,9 @@ def compare(
                             "value": away.mean(),
                             "low": away.mean() - margin,
                             "high": away.mean() + margin,
+                            "beyond": beyond.mean(),
+                            "beyond_low": beyond.mean() - wide,
+                            "beyond_high": beyond.mean() + wide,
                         }
                     )
     return pd.DataFrame(ends), pd.DataFrame(path)

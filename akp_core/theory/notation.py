@@ -126,7 +126,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol(r"s", "a stress", "akp_core.stress.Stress", "", ""),
     Symbol(
         r"\delta_i",
-        "distance of a member to its family's centroid",
+        r"distance of a member to its family's centroid, times $\sqrt{M/(M-1)}$",
         "akp_core.dispersion.distance_to_centroid",
         "",
         r"$[0, 2]$",

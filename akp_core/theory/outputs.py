@@ -190,7 +190,7 @@ def cka_floor(
 
     Notes
     -----
-    Near the truth :math:`1 - \mathrm{CKA} \le 2s^2 n(r_1 + r_2)^2/\kappa^2`. Cost: :math:`nK^2`.
+    Near the truth the floor is about :math:`1 - 2s^2 n(r_1 + r_2)^2/\kappa^2`. Cost: :math:`nK^2`.
     """
     if estimator not in get_args(Estimator):
         raise unknown_name("estimator", estimator, get_args(Estimator))

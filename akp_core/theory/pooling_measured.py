@@ -77,7 +77,8 @@ def responses(
         "shift": np.roll(x, 1, axis=1) - x,
         "noise": eta,
         "rectified": np.maximum(eta, 0),
-        "between": np.roll(x, 1, axis=0) - x,
+        # Its own other image for each: a neighbour's would tie the rows that the bootstrap takes for free.
+        "between": rng.standard_normal(x.shape) - x,
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in parts}
     for _ in range(depth):
