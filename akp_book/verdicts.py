@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Verdict:
     ------
     AkpError
         For an unknown tone, a claim or verdict without words, a number that is not finite, an interval
-        without its ends, or a p-value outside [0, 1].
+        without its ends or with its ends exchanged, or a p-value outside [0, 1].
     """
 
     claim: str
@@ -82,8 +83,14 @@ class Verdict:
                 if not math.isfinite(given):
                     raise expected(f"a finite {name} or None in the verdict on {self.claim}", repr(given))
                 object.__setattr__(self, name, float(given))
+        if isinstance(self.members, Integral):
+            object.__setattr__(self, "members", int(self.members))
         if (self.low is None) != (self.high is None):
             raise expected(f"both ends of the interval in the verdict on {self.claim}", "one of them")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise expected(
+                f"low below high in the verdict on {self.claim}", f"{self.low:g} and {self.high:g}"
+            )
         if self.p_value is not None and not 0 <= self.p_value <= 1:
             raise expected(f"p_value from 0 to 1 in the verdict on {self.claim}", repr(self.p_value))
 

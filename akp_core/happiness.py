@@ -15,6 +15,8 @@ from jaxtyping import Float64, Int64
 from torch.nn.functional import cross_entropy
 
 from akp_core.datasets import Split
+from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.inference import check_level
 from akp_core.errors import unknown_name
 from akp_core.outcome import Population
 from akp_core.probes import evaluated, standardise
@@ -110,9 +112,9 @@ def compare(
 ) -> Difference:
     """Compare the errors of two families of twins, with networks and groups both resampled.
 
-    The percentile interval of the two-way bootstrap (Owen 2007, *The pigeonhole bootstrap*), which is
-    conservative: the claim is about other networks and other patients, so both count as drawn. A stressed
-    network is resampled together with its twin.
+    The percentile interval of the two-way bootstrap (Owen 2007, *The pigeonhole bootstrap*): the claim is
+    about other networks and other patients, so both count as drawn. A stressed network is resampled
+    together with its twin.
 
     Parameters
     ----------
@@ -134,15 +136,21 @@ def compare(
 
     Notes
     -----
+    Cautious where chance errors of single images dominate (Owen). Where networks dominate and are few the
+    plain percentiles are not: of differences that are 0 on average, 13 to 17 % were called one with 4
+    networks and 5 to 10 % with 10. So the ends are widened (`akp_core.dispersion.bootstrap.expanded_tail`),
+    which gives 2 to 5.5 % with 10 or 12.
+
     Cost: `RESAMPLES` x m x g multiplications.
     """
-    members = len(stressed)
+    level, members = check_level(level), len(stressed)
     networks = rng.multinomial(members, np.full(members, 1 / members), size=RESAMPLES)
     means, resampled = _shares((stressed, control, images), networks, rng)
     if less is not None:
         fitted, drawn = _shares(less, networks, rng)
         means, resampled = means - fitted, resampled - drawn
-    low, high = (float(q) for q in np.quantile(resampled, [level / 2, 1 - level / 2]))
+    tail = expanded_tail(members, level)
+    low, high = (float(q) for q in np.quantile(resampled, [tail, 1 - tail]))
     happier: Happier = "control" if low > 0 else "stressed" if high < 0 else "neither"
     return Difference(float(means[0]), float(means[1]), float(means[2]), (low, high), happier)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
+from akp_core.dispersion.bootstrap import expanded_tail
 from akp_core.happiness import RESAMPLES
 
 
@@ -33,7 +34,8 @@ class NetworksAndPatients:
         self._networks = rng.multinomial(members, np.full(members, 1 / members), size=RESAMPLES).astype(float)
         self._patients = rng.multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(float)
         self._images = members * (self._patients @ images)
-        self._all, self._ends = members * images.sum(), [level / 2, 1 - level / 2]
+        tail = expanded_tail(members, level)
+        self._all, self._ends = members * images.sum(), [tail, 1 - tail]
 
     def mean(self, wrong: Float64[np.ndarray, "m g"]) -> tuple[float, float, float]:
         """Share of wrong images, and the ends of its interval.

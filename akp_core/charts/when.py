@@ -100,7 +100,7 @@ def dose_response(responses: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
                 f"Interactive chart. Menus choose one of {len(stresses)} stresses ({', '.join(stresses)}), a "
                 f"quantity ({'; '.join(QUANTITIES[q] for q in quantities)}) and when families are compared: "
                 f"{' or '.join(whens)}. Points with intervals against the onset of the stress, "
-                "for a pulse and for a press. The gray line is no effect."
+                "for a pulse and for a press. The gray line is no effect; for distances, strangers."
             ),
         )
     )

@@ -39,10 +39,13 @@ def exactness(table: pd.DataFrame) -> Fields:
     }
 
 
-def location(cells: pd.DataFrame, found: LocationTest, *, level: float = 0.05) -> Fields:
+def location(cells: pd.DataFrame, found: LocationTest | str, *, level: float = 0.05) -> Fields:
     """C1: families sit in different places, all together and one by one (q-values, one tap's cells)."""
     q = location_q(cells)
     moved = int((q < level).sum())
+    if isinstance(found, str):
+        effect = f"{moved} of {int(q.notna().sum())} families moved (q below {level:g}); all at once: {found}"
+        return {"verdict": "not testable", "tone": "open", "effect": effect}
     return {
         "verdict": "moves" if found.p_value < level else "none",
         "tone": "yes" if found.p_value < level else "open",
@@ -90,13 +93,14 @@ def ordering(found: Trend) -> Fields:
 def likeness(trained: pd.Series, chance: pd.Series, members: int) -> Fields:
     """C6: one tap's row of `trained_and_untrained`, beside the row of `chance` (`.witnesses`)."""
     beyond = float(trained["low"]) > float(chance["null_high"])
+    below = float(trained["high"]) < float(chance["null_high"])
     more, less = float(trained["difference_low"]) > 0, float(trained["difference_high"]) < 0
     verdict = "similar, and learnt to be" if more else "similar, yet less than untrained"
     if not (more or less):
         verdict = "similar, but no more than untrained"
     return {
         "verdict": verdict if beyond else "not beyond chance",
-        "tone": "yes" if beyond and more else "no" if less or not beyond else "open",
+        "tone": "yes" if beyond and more else "no" if less or below else "open",
         "effect": f"mean CKA of two control networks; untrained {trained['untrained']:.2f}",
         "value": trained["trained"],
         "low": trained["low"],
@@ -130,8 +134,8 @@ def _numbers(value: float, low: float, high: float, p: float) -> Fields:
     return {"value": value, "low": low, "high": high, "p_value": p}
 
 
-def of_matching(table: pd.DataFrame) -> str:
-    """Say what is left of the spread among networks that err alike."""
+def of_matching(table: pd.DataFrame, *, level: float = 0.05) -> str:
+    """Say what is left of the spread among networks that err alike, also corrected for their number."""
     could = table[table["verdict"] != NOT_COMPARABLE]
     if could.empty:
         return f"None of {len(table)} families could be matched in error: nothing is said of them here."
@@ -142,9 +146,15 @@ def of_matching(table: pd.DataFrame) -> str:
         f"{len(could)} of {len(table)} families could be matched. Among networks that err alike, "
         f"the stressed are more dispersed in {spread}, less in {gathered}, and not told apart in {none}. "
     )
+    left = int((stats.false_discovery_control(could["p_value"]) < level).sum())
     if spread == gathered == 0:
         return said + "So where errors are equal, no effect of stress on dispersion is found."
-    return said + "So stress changes dispersion beyond the error that it brings, in these families."
+    if left == 0:
+        return said + "Corrected for the number of families none is left: chance may have done it."
+    return said + (
+        f"Corrected for the number of families {left} {'is' if left == 1 else 'are'} left: there stress "
+        "changes dispersion beyond the error that it brings."
+    )
 
 
 def cause_rows(found: ThreeCauses | str) -> pd.DataFrame:
@@ -181,6 +191,8 @@ def of_ways(table: pd.DataFrame, mixed: pd.DataFrame) -> str:
     said = f"Under one and the same stress: {said}, of {len(table)} families. "
     if mixed.empty:
         return said + "Fewer than two families are unhappy, so that there are no mixed ones."
+    if mixed["index"].isna().all():
+        return said + "Too few networks have a representation to mix families."
     least, most = mixed["index"].min(), mixed["index"].max()
     counts = mixed["verdict"].value_counts()
     common = counts.index[0] if counts.iloc[0] > len(mixed) / 2 else "undecided"
@@ -234,7 +246,7 @@ def of_memorising(table: pd.DataFrame, learnt: float, tap: str) -> str:
 
 
 def of_jolt(cells: pd.DataFrame, jolted: pd.DataFrame) -> str:
-    """Say how many stresses move or spread networks more than a mere jolt of the learning rate (one tap)."""
+    """Say how many stresses have a larger R², or change dispersion more, than a mere jolt (one tap)."""
     jolt = jolted.iloc[0]
     known = cells[cells["location_r2"].notna()]
     if pd.isna(jolt["location_r2"]) or known.empty:
@@ -243,7 +255,7 @@ def of_jolt(cells: pd.DataFrame, jolted: pd.DataFrame) -> str:
     amount = np.abs(np.log(known["ratio"])) > abs(np.log(jolt["ratio"]))
     return (
         f"A jolt of the learning rate gives a location R² of {jolt['location_r2']:.2f} and a ratio of "
-        f"{jolt['ratio']:.2f}. {more} of {len(known)} families moved farther than that, "
+        f"{jolt['ratio']:.2f}. {more} of {len(known)} families have a larger R², "
         f"and {int(amount.sum())} changed their dispersion by more, up or down."
     )
 
@@ -258,5 +270,9 @@ def of_stitching(table: pd.DataFrame) -> str:
             continue
         cost = known["penalty"].mean() * 100
         chance = (known["null_error"] - known["receiver_error"]).mean() * 100
-        parts.append(f"{family}: {cost:+.1f} points, where shuffled pairs cost {chance:+.1f}")
+        ends = f"{known['penalty'].min() * 100:+.1f} to {known['penalty'].max() * 100:+.1f}"
+        parts.append(
+            f"{family}: {cost:+.1f} points ({len(known)} pairs, {ends}), where shuffled pairs "
+            f"cost {chance:+.1f}"
+        )
     return "Mean penalty of stitching one network of a family to another. " + "; ".join(parts) + "."

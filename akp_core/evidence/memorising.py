@@ -16,6 +16,7 @@ from akp_core.datasets import Dataset, Split
 from akp_core.errors import AkpError, expected, whole_number
 from akp_core.evidence.witnesses import by_measure, dissimilarities, seen
 from akp_core.outcome import Population
+from akp_core.specifications.measures import ruler
 from akp_core.stress import Stress
 from akp_core.study import CONTROL, Study
 
@@ -114,7 +115,8 @@ def memorisers(
         member = np.array([m for _, m in reps])
         other = member[:, None] < member[None, :]
         for test in tests.to_dict("records"):
-            alike = 1 - dissimilarities(list(reps.values()), str(test["measure"])) ** 2 / 2
+            far = dissimilarities(list(reps.values()), str(test["measure"]))
+            alike = 1 - far**2 / 2 if ruler(str(test["measure"])).chordal else 1 - far
             kinds = {"true": ~is_random, "random": is_random}
             pairs = {k: other & own[:, None] & own[None, :] for k, own in kinds.items()}
             pairs["across"] = other & (is_random[:, None] != is_random[None, :])

@@ -15,7 +15,8 @@ from scipy import stats
 
 from akp_core.dispersion import LocationTest, location_test, own_way
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
-from akp_core.errors import expected, unknown_name
+from akp_core.dispersion.inference import check_level
+from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.study import CONTROL
 
 _SETTLED = ("AKP", "none", "anti-AKP")
@@ -35,7 +36,7 @@ def rows_of(networks: pd.DataFrame) -> dict[str, Int64[np.ndarray, " m"]]:
 
 def moved(
     networks: pd.DataFrame, distances: Float64[np.ndarray, "M M"], *, permutations: int = 9999, seed: int = 0
-) -> LocationTest:
+) -> LocationTest | str:
     """Test whether families, control included, sit in different places, all at once.
 
     One PERMANOVA with a member's networks permuted among themselves (`akp_core.dispersion.location_test`).
@@ -48,19 +49,27 @@ def moved(
     distances : (M, M) float64
         Chordal distances of the same networks; NaN for one without representation.
     permutations, seed : int
+
+    Returns
+    -------
+    LocationTest or str
+        The reason, in one line, where too few networks are left.
     """
     has = np.isnan(distances).sum(axis=1) < len(distances) - 1
     kept = [rows for rows in rows_of(networks).values() if has[rows].sum() >= LEAST_MEMBERS]
     if len(kept) < 2:
-        raise expected("two families with at least 4 networks that have a representation", str(len(kept)))
+        return f"families with at least {LEAST_MEMBERS} networks that have a representation: {len(kept)}"
     rows = np.concatenate(kept)
-    return location_test(
-        distances[np.ix_(rows, rows)],
-        networks["family"].to_numpy(dtype=str)[rows],
-        paired=networks["member"].to_numpy()[rows],
-        permutations=permutations,
-        rng=np.random.default_rng(seed),
-    )
+    try:
+        return location_test(
+            distances[np.ix_(rows, rows)],
+            networks["family"].to_numpy(dtype=str)[rows],
+            paired=networks["member"].to_numpy()[rows],
+            permutations=permutations,
+            rng=np.random.default_rng(seed),
+        )
+    except AkpError as error:
+        return str(error)
 
 
 def pooled(
@@ -91,7 +100,8 @@ def pooled(
     DataFrame
         One row a stress, then ``all``: ``stress``, ``families`` counted, ``ratio`` of the dispersions,
         unhappy over happy, with ``low`` and ``high``, ``p_value`` and ``verdict`` (AKP, none, anti-AKP; no
-        prediction where no family counts, not testable where networks of a family are identical).
+        prediction where no family errs more or less than the control; not testable where all that do were
+        lost, or networks of a family are identical).
 
     Notes
     -----
@@ -104,6 +114,7 @@ def pooled(
     ----------
     Miller 1974 (the jackknife).
     """
+    level = check_level(level)
     squared, where = distances**2, rows_of(networks)
     chosen = cells[cells["verdict"].isin(_SETTLED)]
     signs = dict(zip(chosen["family"], np.where(chosen["happier"] == "control", 1.0, -1.0), strict=True))
@@ -111,7 +122,11 @@ def pooled(
     rows = []
     for name in [*dict.fromkeys(cells["stress"]), "all"]:
         families = list(signs) if name == "all" else groups.get(name, [])
-        rows.append({"stress": name} | _jackknifed(squared, where, families, signs, level))
+        found = _jackknifed(squared, where, families, signs, level)
+        asked = cells if name == "all" else cells[cells["stress"] == name]
+        if not families and ((asked["verdict"] == "not testable") & (asked["happier"] != "neither")).any():
+            found["verdict"] = "not testable"
+        rows.append({"stress": name} | found)
     return pd.DataFrame(rows)
 
 

@@ -24,6 +24,8 @@ from akp_core.happiness import Happier
 from akp_core.networks import tapped
 from akp_core.outcome import TRAINED, Population
 from akp_core.probes import evaluated, standardise
+from akp_core.specifications.measures import dissimilarities as by_ruler
+from akp_core.specifications.measures import ruler
 from akp_core.stitching import stitch
 from akp_core.study import CONTROL
 
@@ -72,11 +74,13 @@ def seen(population: Population, families: Sequence[str], tap: str, *, spatial_m
 
 
 def dissimilarities(rows: Sequence[Tensor], measure: str) -> Float64[np.ndarray, "m m"]:
-    """Dissimilarities sqrt(2 - 2 s); nearness to chance is no cause to warn here."""
+    """The distances that belong to a measure (`akp_core.specifications`); near to chance, no cause to warn.
+
+    sqrt(2 - 2 s), or 1 - s where that is none; NaN for a representation that the measure does not take.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", similarity.CanonicalWarning)
-        alike = similarity.pairwise(list(rows), measure=measure).numpy()
-    return np.sqrt(np.clip(2 - 2 * alike, 0, None))
+        return by_ruler(list(rows), ruler(measure))
 
 
 def by_measure(
@@ -117,7 +121,12 @@ def by_measure(
             raise expected("the control among the networks seen", ", ".join(own) or "none")
         inner = {f: dissimilarities([reps[f, m] for m in own[f]], measure) for f in own if own[f]}
         for family, who in happier.items():
-            both = sorted(set(own.get(family, [])) & set(own[CONTROL]))
+            taken = [
+                {m for m, row in zip(own[f], inner[f], strict=True) if np.isfinite(row).sum() > 1}
+                for f in (family, CONTROL)
+                if f in inner
+            ]
+            both = sorted(set.intersection(*taken)) if len(taken) == 2 else []
             row: dict[str, object] = {"family": family, "measure": measure}
             if len(both) < LEAST_MEMBERS:
                 nothing = dict.fromkeys(("ratio", "low", "high", "p_value"), np.nan)

@@ -202,7 +202,8 @@ def intervals(
         :math:`\tfrac12 \log (V_s / V_c)`, infinite where one family does not vary; NaN where not testable.
     interval : (c, 2) float64
     influence : (members, c) float64
-        Centred jackknife pseudo-values of the effect, 0 for an incomplete pair and where there are none.
+        Centred jackknife pseudo-values of the effect, 0 for an incomplete pair and where there are none;
+        scaled so that their mean over all seeds is that over the complete pairs.
     """
     members, columns = pairs.stressed.shape
     effect, ends = np.full(columns, np.nan), np.full((columns, 2), np.nan)
@@ -217,5 +218,5 @@ def intervals(
         logs = log_pseudo_values(a), log_pseudo_values(b)
         if logs[0] is not None and logs[1] is not None:
             part = (logs[0] - logs[1]) / 2
-            influence[here, k] = part - part.mean()
+            influence[here, k] = (part - part.mean()) * members / len(part)
     return effect, ends, influence

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
+from akp_core.dispersion.bootstrap import expanded_tail
 from akp_core.dispersion.geometry import check_resampling
 from akp_core.specifications.curve import VERDICTS, Curve
 
@@ -188,11 +189,13 @@ def _interval(curve: Curve, told: pd.DataFrame, rng: np.random.Generator) -> tup
         for g in groups:
             influence = curve.outcomes[int(g["study"].iloc[0])].influence
             m = len(influence)
-            weights = rng.multinomial(m, np.full(m, 1 / m), size=size) / m * np.sqrt(m / (m - 1))
+            weights = rng.multinomial(m, np.full(m, 1 / m), size=size) / m
             part = influence[:, g["column"].to_numpy()] * g["orientation"].to_numpy()
             parts.append(g["effect"].to_numpy() + weights @ part)
         found.append(np.median(np.concatenate(parts, axis=1), axis=1))
-    low, high = np.quantile(np.concatenate(found), [curve.level / 2, 1 - curve.level / 2])
+    fewest = min(len(outcome.influence) for outcome in curve.outcomes)
+    tail = expanded_tail(fewest, curve.level)
+    low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
     return float(low), float(high)
 
 

@@ -109,7 +109,7 @@ class Survival:
     answer : {"AKP", "none", "anti-AKP", "not testable"}
         Of the whole curve (`Joint.verdict`).
     reference : str
-        Of the way the principle's page goes.
+        Of the way to be checked, the first one listed unless another is named.
     survives : bool or None
         True if the answer is AKP or anti-AKP, the reference and at least half of the ways that can be
         tested say the same, and none says the opposite. None where the curve decides nothing.
@@ -193,15 +193,15 @@ def _sentence(
         told = ", ".join(f"{v} in {int(counts.get(v, 0))}" for v in ("AKP", "none", "anti-AKP"))
         return (
             "Over all specifications the median effect cannot be told from none, so there is no answer that "
-            f"could survive. Of {tested} ways to analyse, the answer is {told}; the way of the principle's "
-            f"page gives {first}."
+            f"could survive. Of {tested} ways to analyse, the answer is {told}; the first "
+            f"way listed gives {first}."
         )
     kept = "survives" if survives else "does not survive"
     page = "agrees" if first == whole.verdict else f"says {first}"
     return (
         f"Over all specifications the answer is {whole.verdict}. It {kept}: "
         f"of {tested} ways to analyse {same} say the same, {silent} decide nothing and {opposite} say the "
-        f"opposite, and the way of the principle's page {page}."
+        f"opposite, and the first way listed {page}."
         + (f" It turns round with {'; '.join(turned)} held fixed." if turned else "")
     )
 

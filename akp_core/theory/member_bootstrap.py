@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 from scipy.optimize import minimize_scalar
 
+from akp_core.dispersion.bootstrap import expanded_tail
 from akp_core.errors import expected, whole_number
 from akp_core.similarity.calibration import check_rng
 from akp_core.theory.ornstein_uhlenbeck import number
@@ -66,35 +66,9 @@ def least(loss: Callable[[np.ndarray], np.ndarray], grid: np.ndarray) -> tuple[f
     return float(found.x), best == len(grid) - 1
 
 
-def tail(members: int, level: float) -> float:
-    """Share of bootstrap draws to leave out at each end, less than level / 2 for few members.
-
-    Without this widening intervals of `fit` for 12 members that claim 95 % held the truth in 88 % of 200
-    simulations, with it in 92 %.
-
-    Parameters
-    ----------
-    members : int
-        At least 2.
-    level : float
-        Of the interval.
-
-    Returns
-    -------
-    float
-        In (0, level / 2).
-
-    References
-    ----------
-    Hesterberg 2015, on expanded percentile intervals.
-    """
-    reach = stats.t.ppf(1 - level / 2, members - 1) * np.sqrt(members / (members - 1))
-    return float(stats.norm.sf(reach))
-
-
 def tails(draws: np.ndarray, members: int, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Percentiles along the first axis that are values drawn, so that infinite ones do no harm."""
-    share = tail(members, level)
+    share = expanded_tail(members, level)
     low = np.quantile(draws, share, axis=0, method="inverted_cdf")
     return low, np.quantile(draws, 1 - share, axis=0, method="inverted_cdf")
 

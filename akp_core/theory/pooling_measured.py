@@ -10,9 +10,9 @@ from jaxtyping import Float64
 from scipy import stats
 from scipy.ndimage import correlate1d
 
+from akp_core.dispersion.bootstrap import expanded_tail
 from akp_core.errors import expected, whole_number
 from akp_core.similarity.calibration import check_rng
-from akp_core.theory.member_bootstrap import tail
 from akp_core.theory.ornstein_uhlenbeck import number
 from akp_core.theory.pooling import check_filter, sensitivity
 
@@ -133,7 +133,7 @@ def depth_curves(
     if not 0 < number("level", level, 0.0, 1.0) < 1:
         raise expected("level between 0 and 1", repr(level))
     first = whole_number("first", first, 1, min(depths[name] for name in layers) - 1)
-    tails = [tail(images, level), 1 - tail(images, level)]
+    tails = [expanded_tail(images, level), 1 - expanded_tail(images, level)]
     curves, exponents = [], []
     for name, (weights, stride) in layers.items():
         drawn = responses(weights, stride, depths[name], size=size, images=images, dims=dims, rng=rng)
@@ -247,7 +247,10 @@ def waves(
         x, other = rng.standard_normal((2, images, len(y)))
         top, under = ((change * x).sum(axis=1)) ** 2, ((x - other) @ plain) ** 2
         counts = rng.multinomial(images, np.full(images, 1 / images), size=whole_number("draws", draws, 99))
-        ends = np.quantile((counts @ top) / (counts @ under), [tail(images, level), 1 - tail(images, level)])
+        ends = np.quantile(
+            (counts @ top) / (counts @ under),
+            [expanded_tail(images, level), 1 - expanded_tail(images, level)],
+        )
         rigid = delta**2 / (4 * width**2)
         rows.append((width, rigid + slope**2 / 2, rigid, top.mean() / under.mean(), *ends))
     return pd.DataFrame(rows, columns=["width", "proved", "shift only", "value", "low", "high"])

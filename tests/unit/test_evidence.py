@@ -145,12 +145,36 @@ def test_the_pooled_test_of_nothing_rejects_no_more_often_than_its_level_allows(
 def test_families_that_moved_are_found_together_and_none_where_nobody_moved() -> None:
     people = population(dict.fromkeys(TWO, 1.0), shift=3.0)
     found = moved(*people, permutations=199)
+    assert not isinstance(found, str)
     assert found.p_value < 0.05
     table = pd.DataFrame({"location_p": [0.01, 0.04, np.nan]})
     assert conclusions.location(table, found)["verdict"] == "moves"
     assert conclusions.location_q(table).tolist()[:2] == pytest.approx([0.02, 0.04])
     still = population(dict.fromkeys(TWO, 1.0), shift=0.0, seed=3)
-    assert moved(*still, permutations=199).omega_squared < 0.1
+    calm = moved(*still, permutations=199)
+    assert not isinstance(calm, str)
+    assert calm.omega_squared < 0.1
+
+
+def test_where_no_member_is_left_in_every_family_the_card_says_so() -> None:
+    networks, distances = population(dict.fromkeys(TWO, 1.0), shift=3.0)
+    distances = distances.copy()
+    for name, gone in zip(("a @ 25%", "b @ 25%"), (slice(None, 5), slice(5, None)), strict=True):
+        lost = networks.index[networks["family"] == name][gone]
+        distances[lost] = distances[:, lost] = np.nan
+    found = moved(networks, distances, permutations=99)
+    assert isinstance(found, str)
+    card = conclusions.location(pd.DataFrame({"location_p": [0.01, np.nan]}), found)
+    assert (card["verdict"], card["tone"], "1 of 1" in str(card["effect"])) == ("not testable", "open", True)
+
+
+def test_families_that_were_lost_are_not_said_to_predict_nothing() -> None:
+    people = population(dict.fromkeys(TWO, 1.0))
+    lost = cells(TWO).assign(verdict="not testable", happier="control")
+    assert set(pooled(*people, lost)["verdict"]) == {"not testable"}
+    assert set(pooled(*people, lost.assign(happier="neither"))["verdict"]) == {"no prediction"}
+    with pytest.raises(AkpError, match="level"):
+        pooled(*people, lost, level=3)
 
 
 def test_one_way_under_one_stress_and_own_ways_under_mixed_ones_are_told_apart() -> None:
@@ -230,7 +254,10 @@ def test_the_card_of_likeness_needs_chance_and_the_untrained_to_be_beaten() -> N
     assert card(0.7, -0.1, 0.5)["tone"] == "open"
     assert card(0.7, -0.5, -0.1)["tone"] == "no"
     chance = card(0.05, 0.1, 0.5)
-    assert (chance["verdict"], chance["tone"]) == ("not beyond chance", "no")
+    assert (chance["verdict"], chance["tone"]) == ("not beyond chance", "open")
+    row = {"untrained": 0.5, "trained": 0.05, "low": 0.02, "high": 0.08}
+    row |= {"difference": 0.3, "difference_low": 0.1, "difference_high": 0.5}
+    assert conclusions.likeness(pd.Series(row), pd.Series({"null_high": 0.1}), 10)["tone"] == "no"
 
 
 def test_other_cards_and_sentences_follow_their_numbers() -> None:
@@ -246,8 +273,14 @@ def test_other_cards_and_sentences_follow_their_numbers() -> None:
     assert conclusions.ordering(Trend("features", 0.9, (0.5, 0.98), 0.01, 7, "AKP"))["tone"] == "yes"
     known = pd.DataFrame({"location_r2": [0.1, 0.5], "ratio": [0.9, 2.0]})
     said = conclusions.of_jolt(known, pd.DataFrame({"location_r2": [0.2], "ratio": [1.5]}))
-    assert "1 of 2 families moved farther" in said
+    assert "1 of 2 families have a larger R²" in said
     assert "1 changed their dispersion by more" in said
+    one = {"verdict": "stress spreads", "p_value": 0.04}
+    alike = pd.DataFrame([one] + [{"verdict": "none", "p_value": 0.5}] * 4)
+    assert "chance may have done it" in conclusions.of_matching(alike)
+    assert "1 is left" in conclusions.of_matching(alike.assign(p_value=[0.001, *[0.5] * 4]))
+    unmixed = pd.DataFrame({"index": [np.nan], "verdict": ["not testable"]})
+    assert "nan" not in conclusions.of_ways(pd.DataFrame({"verdict": ["not testable"]}), unmixed)
     table = pd.DataFrame(
         {"tap": ["features"] * 2, "measure": ["cka", "pwcca"], "verdict": ["as Morcos et al."] * 2}
     )

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm, t
 
+from akp_core.dispersion.bootstrap import expanded_tail
 from akp_core.happiness import compare
 from akp_core.trend import trend
 
@@ -106,3 +108,23 @@ def test_neither_is_overturned_by_chance_no_more_often_than_the_level_allows() -
         )
         hits += compare(stressed, control, np.full(40, 10.0), rng=rng).happier != "neither"
     assert hits <= 21
+
+
+def test_few_networks_that_differ_only_by_chance_are_seldom_called_happier() -> None:
+    rng, images = np.random.default_rng(0), np.full(20, 50.0)
+
+    def called(ends: float, studies: int = 300) -> float:
+        found = 0
+        for _ in range(studies):
+            shift = rng.normal(0, 0.05, size=(6, 1))
+            control = rng.binomial(50, 0.2, size=(6, 20)).astype(float)
+            stressed = control + 50 * shift
+            low, high = compare(stressed, control, images, level=ends, rng=rng).interval
+            found += not low <= 0 <= high
+        return found / studies
+
+    assert called(0.05) < 0.085, "binomial(300, 0.05) exceeds it less than once in a hundred runs"
+    plain = 2 * norm.cdf(t.ppf(0.025, 5) * np.sqrt(6 / 5))
+    assert expanded_tail(6, 0.05) == pytest.approx(plain / 2)
+    assert expanded_tail(1, 0.05) == 0.025
+    assert expanded_tail(10_000, 0.05) == pytest.approx(0.025, rel=1e-3)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import vl_convert
+from scipy import stats
 
 from akp_core import palette
 from akp_core.charts.specifications import specification_curve, under_exchange, verdict_shares
@@ -142,6 +143,18 @@ def test_families_of_identical_networks_and_of_too_few_are_no_accident() -> None
     assert np.isfinite(influence).all()
     with pytest.raises(AkpError, match="at least one stressed family"):
         pairs_of(within[:1])
+
+
+def test_the_interval_of_the_median_is_that_of_the_test_also_where_pairs_are_lost() -> None:
+    within = families([1.3])
+    whole = pairs_of(within)
+    within[1, :3] = within[1, :, :3] = np.nan
+    for pairs in (whole, pairs_of(within)):
+        _, ends, influence = intervals(pairs, 0.05)
+        n, size = int(pairs.complete.sum()), len(influence)
+        drawn = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=20000)
+        error = float(np.ptp(ends[0])) / 2 / float(stats.t.ppf(0.975, n - 1))
+        assert (drawn / size @ influence).std() == pytest.approx(error * np.sqrt(1 - 1 / n), rel=0.05)
 
 
 @pytest.mark.parametrize(("ratio", "answer"), [(1.8, "AKP"), (1 / 1.8, "anti-AKP")])

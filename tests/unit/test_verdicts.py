@@ -49,6 +49,7 @@ def test_a_card_says_all_that_was_found_and_carries_it() -> None:
         ({"claim": " "}, "expected words for the claim of a verdict, got ' '"),
         ({"value": float("nan")}, "expected a finite value or None in the verdict on C2, got nan"),
         ({"low": None}, "expected both ends of the interval in the verdict on C2, got one of them"),
+        ({"low": 3.0, "high": 1.0}, "expected low below high in the verdict on C2, got 3 and 1"),
         ({"p_value": 1.5}, "expected p_value from 0 to 1 in the verdict on C2, got 1.5"),
     ],
 )
