@@ -132,9 +132,12 @@ class Stress:
         return replace(self, onset=onset, end=end)
 
 
-def swaps(activations: Sequence[str] = (), losses: Sequence[str] = ()) -> tuple[Stress, ...]:
+def swaps(
+    activations: Sequence[str] = (), losses: Sequence[str] = (), *, optimizer: str = "keep"
+) -> tuple[Stress, ...]:
     """One stress for each named activation, in every slot, and one for each named loss."""
-    return (*(Stress("activation", name) for name in activations), *(Stress("loss", name) for name in losses))
+    named = (("activation", activations), ("loss", losses))
+    return tuple(Stress(kind, name, optimizer=optimizer) for kind, names in named for name in names)
 
 
 def pulses(stresses: Sequence[Stress], length: float) -> tuple[Stress, ...]:
