@@ -26,8 +26,8 @@ def population(tmp_path_factory):
         (SQUARE, *pulses((SQUARE, NOTHING), 0.25)),
         (0.0, 0.5),
         MEMBERS,
-        Network(width=2, depth=1),
-        Recipe(epochs=1, batch=64),
+        Network("mlp", width=8, depth=1),
+        Recipe(epochs=1, batch=128),
         looks=4,
     )
     return run(study, store=tmp_path_factory.mktemp("store"), progress=False)

@@ -31,7 +31,7 @@ def population(tmp_path_factory):
         stresses=(*swaps(["square"], ["hinge"]), Stress("learning_rate", dose=1e4)),
         onsets=(0.5,),
         members=MEMBERS,
-        network=Network(width=4, depth=2),
+        network=Network(width=2, depth=2),
         recipe=Recipe(epochs=1, batch=128),
         looks=4,
     )

@@ -157,7 +157,7 @@ def test_intervals_over_members_hold_the_closed_forms_as_often_as_they_say() -> 
 def test_the_mean_log_ratio_is_exact_for_few_members_that_share_noise() -> None:
     scenario = Scenario(CONTROL, Regime(0.5, 0.0, 2.0), shared=0.9)
     rng = np.random.default_rng(0)
-    drawn = [measure(*scenario.draw([0.7], 4, 1, rng))["log ratio"][0, 0] for _ in range(1200)]
+    drawn = [measure(*scenario.draw([0.7], 4, 1, rng))["log ratio"][0, 0] for _ in range(500)]
     error = np.std(drawn) / len(drawn) ** 0.5
     assert abs(np.mean(drawn) - scenario.law([0.7]).effect[0]) < 3.5 * error
 
@@ -189,7 +189,10 @@ def test_the_fit_recovers_the_truth() -> None:
     scenario = Scenario(CONTROL, Regime(0.5, 2.0, 1.0), location=-3.0)
     times = np.array([0.0, 0.2, 0.5, 1.5, 2.0, 3.0])
     found = fit(
-        times, scenario.draw(times, 400, 3, np.random.default_rng(0))[1], rng=np.random.default_rng(1)
+        times,
+        scenario.draw(times, 400, 3, np.random.default_rng(0))[1],
+        draws=99,
+        rng=np.random.default_rng(1),
     )
     for interval, truth in ((found.theta, 0.5), (found.sigma, 1.0), (found.variance, 1.0)):
         assert interval.low < truth < interval.high
@@ -202,11 +205,11 @@ def test_the_fit_recovers_the_truth() -> None:
 def test_intervals_of_the_fit_hold_the_truth_for_a_dozen_members() -> None:
     scenario = Scenario(CONTROL, Regime(0.5, 2.0, 1.0), location=-3.0)
     times, rng, held = np.array([0.0, 0.5, 1.5, 3.0]), np.random.default_rng(2), np.zeros(3)
-    for _ in range(40):
+    for _ in range(25):
         found = fit(times, scenario.draw(times, 12, 3, rng)[1], draws=99, rng=rng)
         pairs = ((found.theta, 0.5), (found.sigma, 1.0), (found.variance, 1.0))
         held += [i.low <= truth <= i.high for i, truth in pairs]
-    assert (held >= 31).all(), "92 % expected"
+    assert (held >= 19).all(), "92 % expected"
 
 
 def test_the_fit_does_not_depend_on_axes_units_or_empty_coordinates() -> None:
@@ -224,11 +227,13 @@ def test_the_fit_does_not_depend_on_axes_units_or_empty_coordinates() -> None:
 
 def test_the_fit_says_when_times_are_too_far_apart_and_when_nothing_pulls() -> None:
     rng = np.random.default_rng(0)
-    far = fit([0, 50, 100], Scenario(CONTROL, CONTROL).draw([0, 50, 100], 30, 2, rng)[0], rng=rng)
+    apart = Scenario(CONTROL, CONTROL).draw([0, 50, 100], 30, 2, rng)[0]
+    far = fit([0, 50, 100], apart, draws=99, rng=rng)
     assert far.theta.high == inf
     assert far.variance.value == pytest.approx(1, rel=0.4)
     free = Scenario(CONTROL, Regime(0.0, 0.0, 1.0)).draw(TIMES, 200, 2, rng)[1]
-    assert fit(TIMES, free, rng=rng).theta.low < 0 < fit(TIMES, free, rng=rng).theta.high
+    theta = fit(TIMES, free, draws=99, rng=rng).theta
+    assert theta.low < 0 < theta.high
 
 
 def test_relaxation_recovers_an_exact_exponential_and_the_rates_of_drawn_families() -> None:
@@ -284,13 +289,14 @@ def test_gradient_descent_diverges_from_a_stride_of_two() -> None:
 
 def test_the_fit_reads_the_rate_of_gradient_descent() -> None:
     path = descend(0.2, 1.0, 1.0, 60, 200, np.random.default_rng(0))[:, 20:]
-    found = fit(np.arange(40), path[..., None], rng=np.random.default_rng(1))
+    found = fit(np.arange(40), path[..., None], draws=99, rng=np.random.default_rng(1))
     assert found.theta.low < -np.log(0.8) < found.theta.high
 
 
 def test_the_fit_refuses_to_see_a_return_where_steps_alternate() -> None:
     path = descend(1.5, 1.0, 1.0, 60, 100, np.random.default_rng(0))[:, 20:]
-    assert fit(np.arange(40), path[..., None], rng=np.random.default_rng(1)).theta.value == inf
+    found = fit(np.arange(40), path[..., None], draws=99, rng=np.random.default_rng(1))
+    assert found.theta.value == inf
 
 
 def test_a_wrong_closed_form_is_found_out() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from akp_book import pages, verdicts
-from akp_book.build import build_book, build_edition
+from akp_book import pages, profiles, verdicts
+from akp_book.build import _Run
+from akp_book.pages import Page
 from akp_book.parameters import Typed
 from akp_book.verdicts import Verdict
 from akp_core.errors import AkpError
@@ -85,21 +87,22 @@ COLLECTS = HEADER.format(more="akp:\n  after: [book/judges]\n", title="Collects"
 def test_the_first_page_collects_what_this_book_found_and_no_edition(tmp_path: Path) -> None:
     make(tmp_path, collects=COLLECTS, judges=JUDGES)
     (tmp_path / "book/intro.md").write_text("# Entry\n")
-    project = pages.load(tmp_path)
-    out = tmp_path / "_build"
+    project, profile, out = pages.load(tmp_path), str(tmp_path / "tiny.yml"), tmp_path / "_build"
 
-    def printed() -> str:
-        build_book(project, str(tmp_path / "tiny.yml"), {}, out)
-        return (out / "html/book/collects.html").read_text("utf8")
+    def ran(name: str, order: Sequence[Page], **options: str) -> str:
+        """Run pages as a book and an edition do, but print nothing; return one of them."""
+        asked = {option: Typed(value) for option, value in options.items()}
+        of_all = _Run(project, profile, profiles.settle(project, profile, asked), out, [])
+        for page in order:
+            of_all.page(page)
+        return of_all.executed[name].read_text("utf8")
 
-    assert "[('book/judges', 'C2', 0.5)]" in printed().replace("&#39;", "'")
-    profile, other = str(tmp_path / "tiny.yml"), {"value": Typed("0.75")}
-    build_edition(project, project.page("judges"), profile, other, out, "other")
-    edition = "".join(p.read_text("utf8") for p in (out / "editions/other/html").rglob("*.html"))
-    assert "ratio: 0.75." in edition
-    assert "[('book/judges', 'C2', 0.5)]" in printed().replace("&#39;", "'")
+    judges = project.page("judges")
+    assert "ratio: 0.5." in ran("book/judges", [judges])
+    assert "ratio: 0.75." in ran("book/judges", [judges], value="0.75"), "an edition, the newest there is"
+    assert "[('book/judges', 'C2', 0.5)]" in ran("book/collects", project.running_order())
     (tmp_path / "tiny.yml").write_text("shared: {value: 0.25}\n")
-    assert "[('book/judges', 'C2', 0.25)]" in printed().replace("&#39;", "'")
+    assert "[('book/judges', 'C2', 0.25)]" in ran("book/collects", project.running_order())
 
 
 def test_the_glance_links_every_verdict_to_its_page() -> None:
