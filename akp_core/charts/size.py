@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
-from akp_core.errors import AkpError
+from akp_core.charts.tables import lines_of_numbers, needs, rounded
+from akp_core.errors import AkpError, unknown_name
 
 HONESTY = ("cautious", "honest", "too eager", "an effect is there")
 
@@ -41,9 +43,21 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
         )
     ]
     chosen = (alt.datum.setting == menus[0]) & (alt.datum.measure == menus[1])
-    shown = rounded(sizes[[*key, "share", "low", "high", "simulations", "verdict"]])
+    words = {"setting": settings, "measure": measures, "test": tests, "verdict": list(HONESTY)}
+    named = {name: f"{json.dumps(words[name])}[datum.{name}_]" for name in key}
+
+    def coded(table: pd.DataFrame) -> pd.DataFrame:
+        known = [name for name in words if name in table]
+        for name in known:
+            for stray in set(table[name]) - set(words[name]):
+                raise unknown_name(name, str(stray), words[name])
+        codes = {f"{name}_": table[name].map(words[name].index) for name in known}
+        return table.drop(columns=known).assign(**codes)
+
+    shown = coded(rounded(sizes[[*key, "share", "low", "high", "simulations", "verdict"]]))
     base = (
-        alt.Chart(shown)
+        alt.Chart(lines_of_numbers(shown))
+        .transform_calculate(**named, verdict=f"{json.dumps(words['verdict'])}[datum.verdict_]")
         .transform_filter(chosen)
         .encode(
             y=alt.Y("test:N", sort=tests, title=None, axis=alt.Axis(labelLimit=220)),
@@ -53,7 +67,7 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
                 scale=alt.Scale(domain=list(HONESTY)),
                 legend=alt.Legend(orient="top", columns=2),
             ),
-            tooltip=["test", "share", "low", "high", "simulations", "verdict"],
+            tooltip=["test:N", "share:Q", "low:Q", "high:Q", "simulations:Q", "verdict:N"],
         )
     )
     share = alt.X(
@@ -64,20 +78,29 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
     )
     bars = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
     points = base.mark_point(filled=True, size=70).encode(x=share)
-    at = alt.Chart(shown.head(1)).mark_rule(strokeDash=[4, 4]).encode(x=alt.datum(level))
+    at = alt.Chart(pd.DataFrame({"level": [level]})).mark_rule(strokeDash=[4, 4]).encode(x=alt.datum(level))
     dots = alt.layer(at, bars, points).properties(width=240, height=24 * len(tests))
 
     claimed = alt.X("level:Q", title="level claimed", axis=alt.Axis(format="%"))
+    each = sorted(set(levels["level"]))
+    shares = coded(rounded(levels[[*key, "level", "share"]], 3))
+    wide = shares.pivot(index=[f"{name}_" for name in key], columns="level", values="share")[each]
+    wide = wide.set_axis([f"at{k}" for k in range(len(each))], axis=1)
     lines = (
-        alt.Chart(rounded(levels[[*key, "level", "share"]], 3))
+        alt.Chart(lines_of_numbers(wide.reset_index()))
+        .transform_calculate(**named)
         .transform_filter(chosen)
+        .transform_fold(list(wide.columns))
+        .transform_calculate(
+            level=f"{json.dumps(each)}[toNumber(substring(datum.key, 2))]", share="datum.value"
+        )
         .mark_line()
         .encode(
             x=claimed,
             y=alt.Y("share:Q", title="share rejected", axis=alt.Axis(format="%")),
             color=alt.Color("test:N", title=None, sort=tests, legend=alt.Legend(orient="bottom", columns=2)),
             strokeDash=alt.StrokeDash("test:N", sort=tests, legend=None),
-            tooltip=["test", "level", "share"],
+            tooltip=["test:N", "level:Q", "share:Q"],
         )
     )
     just = alt.Chart(levels[["level"]].drop_duplicates()).mark_line(strokeDash=[4, 4], color="gray")
@@ -145,7 +168,7 @@ def reach(curves: pd.DataFrame, *, aim: float) -> alt.LayerChart | alt.FacetChar
                 sort=ratios,
                 legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
             ),
-            tooltip=["ratio", "members", "power", "low", "high"],
+            tooltip=["ratio:Q", "members:Q", "power:Q", "low:Q", "high:Q"],
         )
     )
     upwards = alt.Y("power:Q", title="power", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
@@ -153,7 +176,7 @@ def reach(curves: pd.DataFrame, *, aim: float) -> alt.LayerChart | alt.FacetChar
         y=alt.Y("low:Q", title="power", scale=alt.Scale(domain=[0, 1])), y2="high:Q"
     )
     line = base.mark_line(point=True).encode(y=upwards)
-    wanted = alt.Chart(drawn.head(1)).mark_rule(strokeDash=[4, 4]).encode(y=alt.datum(aim))
+    wanted = alt.Chart(pd.DataFrame({"aim": [aim]})).mark_rule(strokeDash=[4, 4]).encode(y=alt.datum(aim))
     return (
         alt.layer(band, wanted, line)
         .add_params(whom, menu)

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from akp_core.charts.populations import VERDICTS as TOLD
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import lines_of_numbers, needs, rounded
 from akp_core.errors import AkpError
 from akp_core.stress import percent
 
@@ -61,12 +61,8 @@ def specification_curve(table: pd.DataFrame) -> alt.VConcatChart:
             bind = alt.binding_select(options=codes, labels=["all", *levels], name=CHOICES[column])
             menus.append(alt.param(name=f"only_{column}", value=-1, bind=bind))
             keeps.append(f"(only_{column} < 0 || datum.{column} == only_{column})")
-    data = alt.InlineData(
-        values=drawn.to_csv(index=False),
-        format=alt.CsvDataFormat(type="csv", parse=dict.fromkeys(drawn.columns, "number")),
-    )
     base = (
-        alt.Chart(data)
+        alt.Chart(lines_of_numbers(drawn))
         .transform_filter(" && ".join(["datum[happy_by] != 0", *keeps]))
         .transform_calculate(
             ratio="exp(datum[happy_by] * datum.r)",

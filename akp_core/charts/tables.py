@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import altair as alt
 import pandas as pd
 
 from akp_core.errors import AkpError
@@ -21,6 +22,14 @@ def needs(table: pd.DataFrame, columns: Sequence[str]) -> None:
 def rounded(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     """The table with its fractions cut to what a reader can tell apart, so that pages stay small."""
     return table.round({name: digits for name in table.columns if table[name].dtype.kind == "f"})
+
+
+def lines_of_numbers(table: pd.DataFrame) -> alt.InlineData:
+    """A table of numbers as text, for a chart of thousands of rows: names of columns are written once."""
+    return alt.InlineData(
+        values=table.to_csv(index=False),
+        format=alt.CsvDataFormat(type="csv", parse=dict.fromkeys(map(str, table.columns), "number")),
+    )
 
 
 def top_of(values: pd.Series) -> float:

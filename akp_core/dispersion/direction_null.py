@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy.typing import NDArray
 
-from akp_core.dispersion.displacements import NOT_A_SPHERE, STILL, Products, index_of
+from akp_core.dispersion.displacements import NOT_A_SPHERE, STILL, index_of
 from akp_core.errors import unknown_name
 
 Turn = Literal["permutation", "rotation"]
@@ -100,6 +100,22 @@ def _common(
     return np.asarray(gram / (float(q.mean()) or 1.0)), pull
 
 
+def _between_twins(q: NDArray[np.float64], n: int, *, sphere: bool) -> NDArray[np.float64]:
+    """Inner products of displacements from twin to twin, about a centroid that both families have a say in.
+
+    On a sphere the happy mean has no part across the happy centroid, but every displacement has its twin's.
+    About that centroid the mean displacement is therefore not what turned ones are compared with: too short
+    for twins that share little, far too long for a wide happy family. Here each twin counts in proportion
+    to the *other* family's part along the centroid, so that displacements vary as their mean does.
+    """
+    of_family = n * (n - 1) * (float(q.mean()) or 1.0) * 2
+    gram, (of_unhappy, of_happy) = _common(
+        q, n, (float(q[:n, :n].sum()) / of_family, float(q[n:, n:].sum()) / of_family), sphere=sphere
+    )
+    hh, uu, uh = gram[:n, :n], gram[n:, n:], gram[n:, :n]
+    return of_happy**2 * uu + of_unhappy**2 * hh - of_happy * of_unhappy * (uh + uh.T)
+
+
 def _chosen(
     gram: NDArray[np.float64], unhappy: NDArray[np.float64], pull: tuple[float, float] = (1.0, 1.0)
 ) -> _Turned:
@@ -135,8 +151,8 @@ def _rotated(gram: NDArray[np.float64], n_u: int, draws: int, rng: np.random.Gen
 
 
 def turned(
-    of: Products,
     q: NDArray[np.float64],
+    n_h: int,
     variances: tuple[float, float],
     by: Turn,
     draws: int,
@@ -147,21 +163,22 @@ def turned(
 ) -> Null:
     """Turn so often, or in all ways where there are no more permutations than this.
 
-    `q` are the squared distances, the happy models first, of which `of` holds the inner products; the
-    variances are those of happy and of unhappy models.
+    `q` are the squared distances, the `n_h` happy models first; the variances are those of happy and of
+    unhappy models about their means, and are not used if paired.
     """
     if by not in TURNS:
         raise unknown_name("turn", by, TURNS)
-    n_h, n_u, exact, same = len(of.hh), len(of.vv), False, 1
+    n_u, exact, same = len(q) - n_h, False, 1
     if paired:
-        found = _paired(of.vv, np.ones((1, n_u)))
+        gram = _between_twins(q, n_h, sphere=sphere)
+        found = _paired(gram, np.ones((1, n_u)))
         if by == "permutation":
             weights, exact = _signs(n_u, draws, rng)
             same = 2
         else:
             weights = rng.standard_normal((draws, n_u))
             weights *= np.sqrt(n_u) / np.linalg.norm(weights, axis=1, keepdims=True)
-        null = _paired(of.vv, weights)
+        null = _paired(gram, weights)
     else:
         gram, pull = _common(q, n_h, variances, sphere=sphere)
         own = (np.arange(n_u + n_h) >= n_h).astype(np.float64)[None]

@@ -19,6 +19,8 @@ _INTERVALS = {
 def overview(judged: pd.DataFrame, over: pd.DataFrame) -> pd.DataFrame:
     """One row for each test: its cells by verdict, and the share it rejects in studies without an effect.
 
+    In brackets are the interval of that share and the number of studies that were judged.
+
     Parameters
     ----------
     judged, over : DataFrame
@@ -32,7 +34,8 @@ def overview(judged: pd.DataFrame, over: pd.DataFrame) -> pd.DataFrame:
     table = counts.copy()
     for setting in ("even", "heavy"):
         table[SETTINGS[setting].title] = [
-            _per_cent(*shares.loc[(setting, test), ["share", "low", "high"]])
+            _per_cent(*shares.loc[(setting, test), ["share", "low", "high"]])[:-1]
+            + f"; {shares.loc[(setting, test), 'studies']})"
             if (setting, test) in shares.index
             else "not judged"
             for test in counts.index

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise, product
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from akp_core.dispersion import Power, power
-from akp_core.errors import expected
+from akp_core.errors import expected, whole_number
 
 _WIDEST = 16.0
 
@@ -164,6 +164,46 @@ def size_of_few(
         z = stats.norm.isf(attainable / 2) * np.sqrt((n - 1) / (n - 2))
         rows.append((n, paired, attainable, 2 * stats.norm.sf(z), found.power, *found.interval))
     return pd.DataFrame(rows, columns=["members", "paired", "attainable", "expected", "size", "low", "high"])
+
+
+def size_of_drawn(distinct: int, same: int, *, permutations: int, level: float) -> float:
+    r"""The size that a permutation test can have which draws its permutations rather than listing them.
+
+    .. math:: \frac{s}{G} \sum_{k=1}^{G/s} P\Bigl(\operatorname{Bin}\bigl(R, \tfrac{ks}{G}\bigr) \le
+              \alpha (R + 1) - 1\Bigr)
+
+    Parameters
+    ----------
+    distinct : int
+        How many permutations G there are.
+    same : int
+        How many of them, s, leave the statistic as it is for any data: 2 for twins, as all may be swapped.
+    permutations : int
+        How many, R, are drawn, each of all G.
+    level : float
+        A p value, :math:`(1 + \text{as large}) / (1 + R)`, of at most this is a rejection.
+
+    Returns
+    -------
+    float
+        In [0, 1], without ties and without an effect; at most about the level.
+
+    Raises
+    ------
+    AkpError
+        For numbers below 1, or a level that is no probability.
+
+    References
+    ----------
+    Phipson and Smyth 2010 (the p value of drawn permutations).
+    """
+    distinct, same = whole_number("distinct", distinct, 1), whole_number("same", same, 1)
+    permutations = whole_number("permutations", permutations, 1)
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        raise expected("level as a probability between 0 and 1", repr(level))
+    p = np.minimum(np.arange(1, ceil(distinct / same) + 1) * same / distinct, 1)
+    most = floor(level * (permutations + 1) * (1 + 1e-12)) - 1
+    return float(stats.binom.cdf(most, permutations, p).mean())
 
 
 def smallest_ratio(

@@ -35,14 +35,16 @@ from akp_core.simulation.laws import SETTINGS, SIGNALS, Setting, Shape, features
 from akp_core.threads import one_thread
 
 _SELDOM = {
+    "permdisp": 2,
     "distances": 2,
+    "own way": 2,
+    "location twins": 2,
+    "own way twins": 2,
     "unequal": 5,
-    "matched": 5,
-    "causes": 5,
-    "location twins": 5,
-    "own way twins": 5,
+    "matched": 10,
+    "causes": 10,
     "streamed": 10,
-    **dict.fromkeys(VARIANTS, 4),
+    **dict.fromkeys(VARIANTS, 5),
 }
 """What costs most judges, and a variant is judged, only every so-manieth study."""
 _BATCH = 25
@@ -79,16 +81,17 @@ def _trials(distances: Float64[np.ndarray, "M M"], measure: str, shape: Shape, s
     if due("location twins"):
         paired_p = location_test(stressed, unhappy, paired=pair, **how).p_value
         found.append(("location twins", paired_p, np.nan))
-    found.append(("permdisp", permdisp(independent, unhappy, **how).p_value, np.nan))
+    if due("permdisp"):
+        found.append(("permdisp", permdisp(independent, unhappy, **how).p_value, np.nan))
     if due("distances"):
         usual = permdisp(independent, unhappy, permute="distances", **how)
         found.append(("distances", usual.p_value, np.nan))
     euclidean = measure in VARIANTS or MEASURES[measure].distance == "euclidean"
-    if euclidean:
+    if euclidean and due("own way"):
         found.append(("own way", own_way(independent, unhappy, **turns).p_value, np.nan))
-        if due("own way twins"):
-            alone = own_way(stressed, unhappy, paired=pair, **turns)
-            found.append(("own way twins", alone.p_value, np.nan))
+    if euclidean and due("own way twins"):
+        alone = own_way(stressed, unhappy, paired=pair, **turns)
+        found.append(("own way twins", alone.p_value, np.nan))
     errors, trained = rng.random((2, 2 * m))
     if due("matched"):
         matched = matched_comparison(independent, errors, unhappy, caliper=0.25, **judged)
@@ -175,7 +178,7 @@ def simulate(
         random numbers in all settings. What costs most judges every second, fifth or tenth study only.
     measures : iterable of str
         Names in `akp_core.similarity.MEASURES` or in `akp_core.simulation.batched.VARIANTS`. Study k has the
-        same representations for each; variants judge every fourth study.
+        same representations for each; variants judge every fifth study.
     members : int
         Models in each family; at least 6.
     examples, width : int
@@ -229,7 +232,7 @@ def simulate(
     ]
     if workers is None:
         workers = int(cpu_count()) if sum(settings.values()) >= 200 else 1
-    with _mapping(whole_number("workers", workers, 1)) as apply:
+    with _mapping(min(whole_number("workers", workers, 1), len(batches) or 1)) as apply:
         laws = [SETTINGS[name] for name, _ in batches]
         done = apply(_batch, laws, repeat(measures), repeat(shape), [studies for _, studies in batches])
         rows = [(name, *trial) for (name, _), trials in zip(batches, done, strict=True) for trial in trials]

@@ -89,6 +89,31 @@ def test_models_far_out_on_the_sphere_are_not_called_shifted():
     assert inside(rejected, 0.05)
 
 
+@pytest.mark.parametrize(
+    ("happy", "unhappy", "alike"),
+    [(3.0, 3.0, 0.3), (0.5, 2.5, 0.0), (2.5, 0.5, 0.5)],
+    ids=["alike", "out", "in"],
+)
+def test_twins_on_the_sphere_keep_the_level_wherever_their_families_lie(happy, unhappy, alike):
+    """Directions about one pole. Seen from the happy centroid alone: 0, 1 and 100 % at a nominal 5 %."""
+    draw, rejected = np.random.default_rng(8), 0
+    pairs = np.tile(np.arange(10), 2)
+    for _ in range(SIMULATIONS):
+        h, u = draw.standard_normal((2, 10, 50)) / np.sqrt(50)
+        points = np.concatenate([happy * h, unhappy * (alike * h + np.sqrt(1 - alike**2) * u)])
+        points[:, 0] += 1
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        found = own_way(
+            cdist(points, points),
+            np.arange(20) >= 10,
+            paired=pairs,
+            rotations=199,
+            rng=draw,
+        )
+        rejected += found.p_value <= 0.05
+    assert inside(rejected, 0.045)
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("paired", [False, True])
 def test_the_interval_covers_a_planted_share(share, paired):

@@ -117,17 +117,18 @@ def test_the_test_of_dispersion_gives_a_number_or_a_line(case: Case, paired: boo
 @settings(deadline=None, max_examples=100)
 @given(cases(), st.sampled_from(["centroid", "median"]), st.sampled_from([None, 1, 3]), st.booleans())
 def test_location_and_permdisp_give_a_number_or_a_line(
-    case: Case, centre: str, axes: int | None, pseudo: bool
+    case: Case, centre: str, axes: int | None, ours: bool
 ) -> None:
     rng = np.random.default_rng(0)
     if min(case.counts) < 2:
         with pytest.raises(AkpError, match="at least 2 models with a representation"):
             location_test(case.distances, case.unhappy, permutations=19, rng=rng)
-        with pytest.raises(AkpError, match="at least 2 models with a representation"):
-            permdisp(case.distances, case.unhappy, permutations=19, rng=rng)
+    how = {"centre": centre, "axes": axes, "permute": "contributions" if ours else "distances"}
+    if min(case.counts) < (4 if ours else 2):
+        with pytest.raises(AkpError, match=f"at least {4 if ours else 2} models with a representation"):
+            permdisp(case.distances, case.unhappy, **how, permutations=19, rng=rng)
         return
     location = location_test(case.distances, case.unhappy, permutations=19, rng=rng)
-    how = {"centre": centre, "axes": axes, "permute": "pseudo-values" if pseudo else "distances"}
     spread = permdisp(case.distances, case.unhappy, **how, permutations=19, rng=rng)
     assert not any(math.isnan(n) for n in numbers(location) + numbers(spread))
     assert spread.members == location.members == sum(case.counts)
