@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float64, Int16
+from jaxtyping import Bool, Float64, Int16
 from torch import Tensor, nn
 
 from akp_core import similarity
-from akp_core.errors import AkpError, unknown_name
+from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.networks import swap
 from akp_core.probes import SPLITS, evaluated, standardise
 from akp_core.seeds import generator
@@ -160,24 +160,69 @@ class Population:
         prints = self.fingerprints(tap, step=step)
         return similarity.chordal_distance(similarity.similarity_of_fingerprints(prints))
 
-    def network(self, family: str, member: int, *, trained: bool = True) -> nn.Module:
-        """Rebuild one network, at the end of its training or before it, in evaluation mode.
+    def looks(self) -> tuple[int, ...]:
+        """Steps at which every network of the study was looked at, 0 and the last among them."""
+        seen = [{s for part in self._path(*row) for s in part.probe_steps} for row in self.rows]
+        return tuple(sorted(set.intersection(*seen)))
 
-        Its input is standardised images, as `probe_images` gives them.
+    def correct(self, split: str = "test") -> tuple[Bool[Tensor, "m t n"], tuple[int, ...]]:
+        """Which images each network answered rightly, and when.
+
+        Parameters
+        ----------
+        split : {"train", "validation", "test"}
+
+        Returns
+        -------
+        (rows, looks, images) bool
+            Of the images in `akp_core.probes.evaluated`. False where there was no answer. Before its onset
+            a stressed network is its twin.
+        tuple of int
+            The steps of the second axis, as `looks` gives them.
         """
-        if (family, member) not in self.tree.leaves:
-            raise unknown_name("network", f"{family} / {member}", [f"{f} / {m}" for f, m in self.tree.leaves])
-        data, network = self.study.data, self.study.network
-        seed = self.study.member_seed(member)
-        model = network.build(data.shape, data.classes, generator(seed, "weights"))
-        if trained:
-            leaf = self.tree.segments[self.tree.leaves[family, member]]
-            tensors = self.store.state(leaf.key).tensors
-            for name, p in model.named_parameters():
-                p.data.copy_(tensors[f"model/{name}"][0])
-            for name, b in model.named_buffers():
-                b.copy_(tensors[f"buffer/{name}"][0])
-            swap(model, leaf.phase.held())
+        if split not in SPLITS:
+            raise unknown_name("split", split, SPLITS)
+        labels, steps = evaluated(self.study.data, split).labels, self.looks()
+        name = f"probe/prediction/{split}"
+        seen = torch.stack([torch.stack([self._at(row, name, s) for s in steps]) for row in self.rows])
+        return seen == labels, steps
+
+    def kept(self, family: str = CONTROL) -> tuple[int, ...]:
+        """Steps at which a family's weights are kept: 0, where its training was cut, the last."""
+        return (0, *(segment.phase.stop for segment in self._path(*self._known(family, 0))))
+
+    def network(self, family: str, member: int, *, step: int | None = None) -> nn.Module:
+        """Rebuild one network in evaluation mode; its input is standardised images, as `probe_images`.
+
+        Parameters
+        ----------
+        family : str
+        member : int
+        step : int or None
+            After this many steps, one of those that `kept` gives; None means the end of training, 0 before
+            it. Its slots hold what they held in the step that led there.
+
+        Raises
+        ------
+        AkpError
+            For a network that is not in the study, or a step at which its weights were not kept.
+        """
+        row, data = self._known(family, member), self.study.data
+        weights = generator(self.study.member_seed(member), "weights")
+        model = self.study.network.build(data.shape, data.classes, weights)
+        wanted = self.study.steps if step is None else step
+        if wanted == 0:
+            return model.eval()
+        segment = next((s for s in self._path(*row) if s.phase.stop == wanted), None)
+        if segment is None:
+            kept = ", ".join(map(str, self.kept(family)))
+            raise expected(f"a step at which the weights of {family!r} are kept", repr(step), f"kept: {kept}")
+        tensors = self.store.state(segment.key).tensors
+        for name, p in model.named_parameters():
+            p.data.copy_(tensors[f"model/{name}"][0])
+        for name, b in model.named_buffers():
+            b.copy_(tensors[f"buffer/{name}"][0])
+        swap(model, segment.phase.held())
         return model.eval()
 
     @property
@@ -189,6 +234,11 @@ class Population:
     def probe_images(self) -> Tensor:
         """The probe images, standardised as the networks expect them."""
         return standardise(self.study.data, self.study.data.probe.images)
+
+    def _known(self, family: str, member: int) -> tuple[str, int]:
+        if (family, member) not in self.tree.leaves:
+            raise unknown_name("network", f"{family} / {member}", [f"{f} / {m}" for f, m in self.tree.leaves])
+        return family, member
 
     def _path(self, family: str, member: int) -> Iterator[Segment]:
         return self.tree.path(self.tree.leaves[family, member])

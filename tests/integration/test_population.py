@@ -21,7 +21,7 @@ from akp_core.family import ENGINE, _seen, train
 from akp_core.judgement import judge, placed
 from akp_core.networks import Network
 from akp_core.population import Study, cost, run
-from akp_core.probes import NO_PREDICTION, Eyes, standardise
+from akp_core.probes import NO_PREDICTION, Eyes, evaluated, standardise
 from akp_core.recipe import Recipe
 from akp_core.store import Store
 from akp_core.stress import Stress, phases, step_of, unstressed
@@ -322,6 +322,37 @@ def test_predictions_and_errors_are_those_of_the_rebuilt_network(finished) -> No
     assert agree > 0.999
     error = float((predicted != test.labels).double().mean())
     assert finished.members.loc[row, "test_error"] == pytest.approx(error, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", ["control", "tanh @ 55%"])
+def test_a_network_can_be_rebuilt_wherever_its_weights_were_kept(finished, family: str) -> None:
+    right, steps = finished.correct("test")
+    images, labels = (getattr(finished.study.data.test, name) for name in ("images", "labels"))
+    row = finished.rows.index((family, 1))
+    shared = [step for step in finished.kept(family) if step in steps]
+    assert {0, finished.study.steps} < set(shared)
+    for step in shared:
+        with torch.no_grad():
+            predicted = finished.network(family, 1, step=step)(standardise(finished.study.data, images))
+        agree = (predicted.argmax(1) == labels) == right[row, steps.index(step)]
+        assert agree.double().mean() > 0.999
+    with pytest.raises(AkpError, match=f"weights of '{family}' are kept, got 3; kept: 0, "):
+        finished.network(family, 1, step=3)
+
+
+def test_what_was_answered_rightly_is_known_for_every_network_at_common_times(finished) -> None:
+    right, steps = finished.correct("train")
+    assert right.shape == (len(finished.rows), len(steps), len(evaluated(finished.study.data, "train")))
+    assert steps == finished.looks()
+    assert (steps[0], steps[-1]) == (0, finished.study.steps)
+    wrong = 1 - right[:, -1].double().mean(1)
+    assert finished.members["train_error"].to_numpy() == pytest.approx(wrong.numpy(), abs=1e-12)
+    control, tanh = (right[finished.rows.index((name, 0))] for name in ("control", "tanh @ 55%"))
+    before = [k for k, step in enumerate(steps) if step <= 0.5 * finished.study.steps]
+    assert len(before) > 1
+    assert torch.equal(control[before], tanh[before])
+    with pytest.raises(AkpError, match="unknown split 'trian': did you mean 'train'"):
+        finished.correct("trian")
 
 
 def test_tables_have_one_row_a_network_and_no_gaps(finished) -> None:
