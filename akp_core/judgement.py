@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
-from scipy import stats
 from sklearn.manifold import ClassicalMDS
 
 from akp_core.dispersion import anna_karenina_test, distance_to_centroid, location_test
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
+from akp_core.dispersion.false_discoveries import q_values
 from akp_core.errors import expected
 from akp_core.happiness import BY, errors
 from akp_core.outcome import COLLAPSED, DIVERGED, TRAINED, Population
@@ -82,10 +82,7 @@ def judge(
             row |= _spread(distances[np.ix_(pick, pick)], error.happier, level, permutations, rng)
             rows.append(row | {"sentence": _sentence(row, s.members, level, by)})
     cells = pd.DataFrame(rows)
-    tested = cells["p_value"].notna()
-    cells["q_value"] = np.nan
-    adjust = cells[tested].groupby("tap")["p_value"].transform(stats.false_discovery_control)
-    cells.loc[tested, "q_value"] = adjust
+    cells["q_value"] = q_values(cells["p_value"], cells["tap"])
     return cells
 
 

@@ -30,8 +30,8 @@ from akp_core.adaptation.equal_time import by_onset, equal_time
 from akp_core.adaptation.onset_dependence import Dependence, dependence, lever
 from akp_core.adaptation.resampling import NetworksAndPatients
 from akp_core.adaptation.seen import Seen
-from akp_core.adaptation.states import corrected
 from akp_core.adaptation.twins import apart
+from akp_core.dispersion.false_discoveries import q_values
 from akp_core.dispersion.inference import check_level
 from akp_core.outcome import Population
 from akp_core.study import CONTROL
@@ -115,7 +115,7 @@ def critical_periods(
     table = pd.DataFrame(rows)
     table["group"] = table["quantity"] + table["kind"]
     for when in ("end", "equal"):
-        table[f"q_{when}"] = corrected(table, f"p_{when}", by="group")
+        table[f"q_{when}"] = q_values(table[f"p_{when}"], table["group"])
     table["verdict"] = [
         verdict(end, equal, level) for end, equal in zip(table["q_end"], table["q_equal"], strict=True)
     ]

@@ -18,12 +18,12 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from akp_core.adaptation.courses import courses, epochs, looks, named
 from akp_core.adaptation.places import place, whereabouts
 from akp_core.adaptation.seen import Seen
 from akp_core.adaptation.twins import apart, mean_with_interval
+from akp_core.dispersion.false_discoveries import q_values
 from akp_core.errors import unknown_name
 from akp_core.outcome import Population
 
@@ -95,7 +95,7 @@ def end_states(
             rows.append(named(course) | {"tap": tap} | asdict(found))
     table = pd.DataFrame(rows)
     for name in (*_TESTS, "near"):
-        table[f"q_{name}"] = corrected(table, f"p_{name}", by="tap")
+        table[f"q_{name}"] = q_values(table[f"p_{name}"], table["tap"])
     table["state"] = [
         state(inside, twin, strangers, outside, level)
         for inside, twin, strangers, outside in zip(*(table[f"q_{name}"] for name in _TESTS), strict=True)
@@ -110,15 +110,6 @@ def state(q_inside: float, q_twin: float, q_strangers: float, q_outside: float, 
     if q_inside < level:
         return OWN_TWIN if q_twin < level else FAMILY if q_strangers < level else INSIDE
     return NEITHER if q_outside < level else UNDECIDED
-
-
-def corrected(table: pd.DataFrame, column: str, *, by: str) -> pd.Series:
-    """Benjamini-Hochberg over the rows of each group that have a p-value; NaN for the others."""
-    out = pd.Series(np.nan, index=table.index)
-    tested = table[column].notna()
-    if tested.any():
-        out[tested] = table[tested].groupby(by)[column].transform(stats.false_discovery_control)
-    return out
 
 
 def timeline(

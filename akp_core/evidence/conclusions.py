@@ -1,137 +1,49 @@
 """What the tables of *The principle* say, in words that are chosen by their numbers.
 
 Every sentence of a page that depends on a result is made here, so that another run of the page says what
-that run found. Verdicts are the fields of a card: verdict, tone, effect and its numbers.
+that run found. The cards are in `akp_core.evidence.cards`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from akp_core.dispersion import LocationTest, ThreeCauses
-from akp_core.evidence.controls import HELD
+from akp_core.dispersion import ThreeCauses
+from akp_core.dispersion.false_discoveries import q_values
 from akp_core.evidence.separate import NOT_COMPARABLE
+from akp_core.evidence.terciles import ANY_FAMILY, ONE_FAMILY
 from akp_core.evidence.witnesses import opposed
-from akp_core.trend import Trend
 
-Fields = dict[str, object]
 SHORT = {"cka": "CKA", "procrustes": "Procrustes", "mutual_neighbours": "mutual neighbours"}
 SHORT |= {"pwcca": "PWCCA", "svcca": "SVCCA", "rsa": "RSA"}
-TONES = {"AKP": "yes", "anti-AKP": "no"}
 HARDLY_SEPARABLE = 5.0
 """Variance inflation from which a regression is said to tell its causes apart badly."""
 
 
-def exactness(table: pd.DataFrame) -> Fields:
-    """C3: every network of the exact controls is its twin (`akp_core.evidence.controls.compared`)."""
-    same = int(table[["predictions", "fingerprints", "state"]].min(axis=1).sum())
-    total = int(table["networks"].sum())
-    held = bool((table["verdict"] == HELD).all())
-    return {
-        "verdict": "exact" if held else "broken",
-        "tone": "yes" if held else "no",
-        "effect": f"networks equal to their twin, bit by bit, of {total}",
-        "value": same,
-        "members": total,
-        "null": "a swap that changes no function",
+def of_terciles(table: pd.DataFrame) -> str:
+    """Say what the thirds show, and whether families that lie apart make the difference."""
+    within, anywhere = (table.set_index("pairs").loc[name] for name in (ONE_FAMILY, ANY_FAMILY))
+    words = {
+        "AKP": "more dispersed",
+        "anti-AKP": "less dispersed",
+        "none": "not shown to differ in dispersion",
     }
-
-
-def location(cells: pd.DataFrame, found: LocationTest | str, *, level: float = 0.05) -> Fields:
-    """C1: families sit in different places, all together and one by one (q-values, one tap's cells)."""
-    q = location_q(cells)
-    moved = int((q < level).sum())
-    if isinstance(found, str):
-        effect = f"{moved} of {int(q.notna().sum())} families moved (q below {level:g}); all at once: {found}"
-        return {"verdict": "not testable", "tone": "open", "effect": effect}
-    return {
-        "verdict": "moves" if found.p_value < level else "none",
-        "tone": "yes" if found.p_value < level else "open",
-        "effect": f"{moved} of {int(q.notna().sum())} families moved (q below {level:g}); "
-        "share of the squared distances that lies between families, bias removed",
-        "value": found.omega_squared,
-        "p_value": found.p_value,
-        "members": found.members,
-        "null": "networks of one member permuted among families",
-    }
-
-
-def location_q(cells: pd.DataFrame) -> pd.Series:
-    """The p-values of location of one tap's cells, corrected for their number (Benjamini and Hochberg)."""
-    q, known = cells["location_p"].copy(), cells["location_p"].notna()
-    q[known] = stats.false_discovery_control(q[known]) if known.any() else q[known]
-    return q
-
-
-def dispersion(pooled: pd.DataFrame, members: int) -> Fields:
-    """C2: the row ``all`` of `akp_core.evidence.together.pooled`."""
-    row = pooled[pooled["stress"] == "all"].to_dict("records")[0]
-    fields: Fields = {
-        "verdict": row["verdict"],
-        "tone": TONES.get(str(row["verdict"]), "open"),
-        "effect": f"dispersion of unhappy over happy networks, mean of {row['families']} families",
-        "members": members,
-        "null": "no difference on average; members left out one by one",
-    }
-    return fields | _numbers(row["ratio"], row["low"], row["high"], row["p_value"])
-
-
-def ordering(found: Trend) -> Fields:
-    """C2 over stresses: whether those that raise the error more spread networks more."""
-    fields: Fields = {
-        "verdict": found.verdict,
-        "tone": TONES.get(found.verdict, "open"),
-        "effect": "rank correlation of a stress's error with its dispersion",
-        "members": f"{found.stresses} stresses, the control among them",
-        "null": "stresses permuted",
-    }
-    return fields | _numbers(found.rho, *found.interval, found.p_value)
-
-
-def likeness(trained: pd.Series, chance: pd.Series, members: int) -> Fields:
-    """C6: one tap's row of `trained_and_untrained`, beside the row of `chance` (`.witnesses`)."""
-    beyond = float(trained["low"]) > float(chance["null_high"])
-    below = float(trained["high"]) < float(chance["null_high"])
-    more, less = float(trained["difference_low"]) > 0, float(trained["difference_high"]) < 0
-    verdict = "similar, and learnt to be" if more else "similar, yet less than untrained"
-    if not (more or less):
-        verdict = "similar, but no more than untrained"
-    return {
-        "verdict": verdict if beyond else "not beyond chance",
-        "tone": "yes" if beyond and more else "no" if less or below else "open",
-        "effect": f"mean CKA of two control networks; untrained {trained['untrained']:.2f}",
-        "value": trained["trained"],
-        "low": trained["low"],
-        "high": trained["high"],
-        "members": members,
-        "null": f"images shuffled, at most {chance['null_high']:.2f}; the same networks untrained",
-    }
-
-
-def at_equal_error(found: ThreeCauses | str) -> Fields:
-    """C2 at equal error: whether stress itself spreads networks, error and training held fixed."""
-    effect = "standardised effect of being stressed on the log contribution to dispersion"
-    if isinstance(found, str):
-        return {"verdict": "not testable", "tone": "open", "effect": f"{effect}: {found}"}
-    cause = found.stressed
-    told = cause.p_value < found.level
-    return {
-        "verdict": ("spreads" if cause.coefficient > 0 else "gathers") if told else "none",
-        "tone": ("yes" if cause.coefficient > 0 else "no") if told else "open",
-        "effect": effect,
-        **_numbers(cause.standardised, *cause.interval, cause.p_value),
-        "members": f"{found.models} networks of {found.clusters} members",
-        "null": "signs of whole members flipped",
-    }
-
-
-def _numbers(value: float, low: float, high: float, p: float) -> Fields:
-    """Numbers of a card; none where one is not finite, as a card shows no NaN."""
-    if not np.isfinite([value, low, high, p]).all():
-        return {}
-    return {"value": value, "low": low, "high": high, "p_value": p}
+    there, here = str(anywhere["verdict"]), str(within["verdict"])
+    if there not in words or here not in words:
+        return "Too many networks err alike for thirds to be told apart, or too few have a representation."
+    said = (
+        f"Beside the {anywhere['best']} best networks the {anywhere['worst']} worst are **{words[there]}**; "
+        f"counting only pairs of one family, {words[here]}. "
+    )
+    if there == here:
+        return said
+    if there == "AKP":
+        return said + (
+            "So what sets the worst apart from one another is which stress they met: unhappy families lie in "
+            "different places. That a stress loosens its own family is not what this shows."
+        )
+    return said + "So where families lie, and how tight each is, speak differently."
 
 
 def of_matching(table: pd.DataFrame, *, level: float = 0.05) -> str:
@@ -146,7 +58,7 @@ def of_matching(table: pd.DataFrame, *, level: float = 0.05) -> str:
         f"{len(could)} of {len(table)} families could be matched. Among networks that err alike, "
         f"the stressed are more dispersed in {spread}, less in {gathered}, and not told apart in {none}. "
     )
-    left = int((stats.false_discovery_control(could["p_value"]) < level).sum())
+    left = int((q_values(could["p_value"]) < level).sum())
     if spread == gathered == 0:
         return said + "So where errors are equal, no effect of stress on dispersion is found."
     if left == 0:

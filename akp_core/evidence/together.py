@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
-from scipy import stats
 
 from akp_core.dispersion import LocationTest, location_test, own_way
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
 from akp_core.dispersion.inference import check_level
 from akp_core.errors import AkpError, expected, unknown_name
+from akp_core.evidence.leave_out import log_ratio
 from akp_core.study import CONTROL
 
 _SETTLED = ("AKP", "none", "anti-AKP")
@@ -143,20 +143,10 @@ def _jackknifed(
             each = [signs[f] / 2 * np.log(_variance(squared, where[f][kept]) / happy) for f in families]
         return float(np.mean(each))
 
-    members = len(where[CONTROL])
-    everyone = np.arange(members)
-    nothing = dict.fromkeys(("ratio", "low", "high", "p_value"), np.nan)
     if not families:
+        nothing = dict.fromkeys(("ratio", "low", "high", "p_value"), np.nan)
         return {"families": 0} | nothing | {"verdict": "no prediction"}
-    whole, left = effect(everyone), np.array([effect(np.delete(everyone, i)) for i in everyone])
-    if not (np.isfinite(whole) and np.isfinite(left).all()):
-        return {"families": len(families)} | nothing | {"verdict": "not testable"}
-    error = float(np.sqrt((members - 1) / members * np.square(left - left.mean()).sum()))
-    half = float(stats.t.ppf(1 - level / 2, members - 1)) * error
-    p = 2 * float(stats.t.sf(abs(whole) / error, members - 1)) if error > 0 else float(whole == 0)
-    ends = {"ratio": np.exp(whole), "low": np.exp(whole - half), "high": np.exp(whole + half)}
-    verdict = "none" if p >= level else "AKP" if whole > 0 else "anti-AKP"
-    return {"families": len(families)} | ends | {"p_value": p, "verdict": verdict}
+    return {"families": len(families)} | log_ratio(effect, len(where[CONTROL]), level)
 
 
 def _variance(squared: Float64[np.ndarray, "M M"], rows: Int64[np.ndarray, " m"]) -> float:

@@ -10,8 +10,9 @@ from scipy.stats import binom
 
 from akp_core.adaptation import apart, half_life, majority, place, tally
 from akp_core.adaptation.seen import paired_distances
-from akp_core.adaptation.states import STATES, corrected, state
+from akp_core.adaptation.states import STATES, state
 from akp_core.charts.adaptation import end_states, recovery_curves
+from akp_core.dispersion.false_discoveries import q_values
 from akp_core.errors import AkpError
 
 SPACE = 60
@@ -208,7 +209,7 @@ def test_times_that_do_not_fit_are_refused(d: np.ndarray, times: list[float]) ->
 
 def test_p_values_are_corrected_tap_by_tap_and_missing_ones_stay_missing() -> None:
     table = pd.DataFrame({"tap": list("aaabb"), "p": [0.01, 0.02, np.nan, 0.04, 0.04]})
-    np.testing.assert_allclose(corrected(table, "p", by="tap"), [0.02, 0.02, np.nan, 0.04, 0.04])
+    np.testing.assert_allclose(q_values(table["p"], table["tap"]), [0.02, 0.02, np.nan, 0.04, 0.04])
 
 
 def test_one_word_for_many_is_that_of_more_than_half_or_none() -> None:

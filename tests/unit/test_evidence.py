@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from akp_core.charts.principle import effects, measures
+from akp_core.dispersion.false_discoveries import q_values
 from akp_core.errors import AkpError
-from akp_core.evidence import conclusions
+from akp_core.evidence import cards, conclusions
 from akp_core.evidence.separate import NOT_COMPARABLE, Gathered, causes, matched
 from akp_core.evidence.together import mixed_ways, moved, pooled, ways
 from akp_core.evidence.witnesses import by_measure, opposed
@@ -68,9 +69,9 @@ def test_the_three_causes_find_the_planted_one() -> None:
     assert found.stressed.p_value < 0.05 < found.less_accurate.p_value
     assert found.clusters == MEMBERS
     assert "being stressed goes with more dispersion" in conclusions.of_causes(found)
-    assert conclusions.at_equal_error(found)["verdict"] == "spreads"
+    assert cards.at_equal_error(found)["verdict"] == "spreads"
     found = causes(gathered(6.0, 0.0, seed=1), permutations=499)
-    assert conclusions.at_equal_error(found)["verdict"] == "none"
+    assert cards.at_equal_error(found)["verdict"] == "none"
     assert found.less_accurate.coefficient > 0
 
 
@@ -81,7 +82,7 @@ def test_too_few_members_for_a_regression_is_said_and_not_raised() -> None:
     found = causes(part, permutations=99)
     assert isinstance(found, str)
     assert "at least 6 independent members" in conclusions.of_causes(found)
-    assert conclusions.at_equal_error(found)["verdict"] == "not testable"
+    assert cards.at_equal_error(found)["verdict"] == "not testable"
     assert conclusions.cause_rows(found).empty
 
 
@@ -121,7 +122,7 @@ def test_the_pooled_verdict_turns_on_who_is_unhappy_and_who_spreads(spread, happ
     found = pooled(*people, cells(TWO, happier)).set_index("stress")
     assert list(found.index) == ["a", "b", "all"]
     assert set(found["verdict"]) == {verdict}
-    card = conclusions.dispersion(found.reset_index(), MEMBERS)
+    card = cards.dispersion(found.reset_index(), MEMBERS)
     assert card["verdict"] == verdict
     if happier != "neither":
         assert list(found["families"]) == [2, 1, 3]
@@ -148,8 +149,8 @@ def test_families_that_moved_are_found_together_and_none_where_nobody_moved() ->
     assert not isinstance(found, str)
     assert found.p_value < 0.05
     table = pd.DataFrame({"location_p": [0.01, 0.04, np.nan]})
-    assert conclusions.location(table, found)["verdict"] == "moves"
-    assert conclusions.location_q(table).tolist()[:2] == pytest.approx([0.02, 0.04])
+    assert cards.location(table, found)["verdict"] == "moves"
+    assert q_values(table["location_p"]).tolist()[:2] == pytest.approx([0.02, 0.04])
     still = population(dict.fromkeys(TWO, 1.0), shift=0.0, seed=3)
     calm = moved(*still, permutations=199)
     assert not isinstance(calm, str)
@@ -164,7 +165,7 @@ def test_where_no_member_is_left_in_every_family_the_card_says_so() -> None:
         distances[lost] = distances[:, lost] = np.nan
     found = moved(networks, distances, permutations=99)
     assert isinstance(found, str)
-    card = conclusions.location(pd.DataFrame({"location_p": [0.01, np.nan]}), found)
+    card = cards.location(pd.DataFrame({"location_p": [0.01, np.nan]}), found)
     assert (card["verdict"], card["tone"], "1 of 1" in str(card["effect"])) == ("not testable", "open", True)
 
 
@@ -245,7 +246,7 @@ def test_the_card_of_likeness_needs_chance_and_the_untrained_to_be_beaten() -> N
     def card(low: float, less: float, more: float) -> dict[str, object]:
         row = {"untrained": 0.5, "trained": 0.8, "low": low, "high": 0.9}
         row |= {"difference": 0.3, "difference_low": less, "difference_high": more}
-        return conclusions.likeness(pd.Series(row), pd.Series({"null_high": 0.1}), 10)
+        return cards.likeness(pd.Series(row), pd.Series({"null_high": 0.1}), 10)
 
     assert (card(0.7, 0.1, 0.5)["verdict"], card(0.7, 0.1, 0.5)["tone"]) == (
         "similar, and learnt to be",
@@ -257,7 +258,7 @@ def test_the_card_of_likeness_needs_chance_and_the_untrained_to_be_beaten() -> N
     assert (chance["verdict"], chance["tone"]) == ("not beyond chance", "open")
     row = {"untrained": 0.5, "trained": 0.05, "low": 0.02, "high": 0.08}
     row |= {"difference": 0.3, "difference_low": 0.1, "difference_high": 0.5}
-    assert conclusions.likeness(pd.Series(row), pd.Series({"null_high": 0.1}), 10)["tone"] == "no"
+    assert cards.likeness(pd.Series(row), pd.Series({"null_high": 0.1}), 10)["tone"] == "no"
 
 
 def test_other_cards_and_sentences_follow_their_numbers() -> None:
@@ -265,12 +266,12 @@ def test_other_cards_and_sentences_follow_their_numbers() -> None:
         [("no-op", 10, 10, 10, 10, "held")],
         columns=["family", "networks", "predictions", "fingerprints", "state", "verdict"],
     )
-    assert (conclusions.exactness(held)["tone"], conclusions.exactness(held)["value"]) == ("yes", 10)
+    assert (cards.exactness(held)["tone"], cards.exactness(held)["value"]) == ("yes", 10)
     broken = held.assign(state=4, verdict="broken")
-    assert (conclusions.exactness(broken)["tone"], conclusions.exactness(broken)["value"]) == ("no", 4)
+    assert (cards.exactness(broken)["tone"], cards.exactness(broken)["value"]) == ("no", 4)
     nothing = Trend("features", np.nan, (np.nan, np.nan), np.nan, 2, "not testable")
-    assert "value" not in conclusions.ordering(nothing)
-    assert conclusions.ordering(Trend("features", 0.9, (0.5, 0.98), 0.01, 7, "AKP"))["tone"] == "yes"
+    assert "value" not in cards.ordering(nothing)
+    assert cards.ordering(Trend("features", 0.9, (0.5, 0.98), 0.01, 7, "AKP"))["tone"] == "yes"
     known = pd.DataFrame({"location_r2": [0.1, 0.5], "ratio": [0.9, 2.0]})
     said = conclusions.of_jolt(known, pd.DataFrame({"location_r2": [0.2], "ratio": [1.5]}))
     assert "1 of 2 families have a larger R²" in said
@@ -320,3 +321,22 @@ def test_a_control_member_serves_once_however_often_it_was_looked_at() -> None:
     found = matched(Gathered(table, whole.distances, 80), caliper=0.01, permutations=99)
     assert (found["pairs"] == 1).all()
     assert set(found["verdict"]) == {NOT_COMPARABLE}
+
+
+def test_terciles_are_told_in_words_that_their_rows_choose() -> None:
+    row = {"best": 40, "worst": 43, "ratio": 1.5, "low": 1.2, "high": 1.9, "p_value": 0.01, "verdict": "AKP"}
+
+    def table(within: str) -> pd.DataFrame:
+        rows = [row | {"pairs": "of one family", "verdict": within}, row | {"pairs": "of any family"}]
+        return pd.DataFrame(rows)
+
+    said = conclusions.of_terciles(table("none"))
+    assert "**more dispersed**; counting only pairs of one family, not shown to differ" in said
+    assert "unhappy families lie in different places" in said
+    assert "different places" not in conclusions.of_terciles(table("AKP"))
+    assert "different places" not in conclusions.of_terciles(table("AKP").assign(verdict="none"))
+    assert "Too many networks err alike" in conclusions.of_terciles(table("not testable"))
+    assert (cards.thirds(table("none"))["verdict"], cards.thirds(table("none"))["tone"]) == ("AKP", "yes")
+    lost = table("none").assign(verdict="not testable", ratio=np.nan)
+    assert "value" not in cards.thirds(lost)
+    assert cards.thirds(lost)["tone"] == "open"
