@@ -25,9 +25,7 @@ from akp_core.errors import AkpError, expected
 RECORD = "run.json"
 KEY = ".akp-key"
 SKIPPED = ("_build", ".ipynb_checkpoints", "__pycache__", "jupyter_execute")
-OUTWARD = re.compile(
-    r"\[(myst\.xref_\w+|ref\.\w+)\]|undefined label|label '.*' not found|equation not found|bibtex key"
-)
+OUTWARD = re.compile(r"\[(myst\.xref_\w+|ref\.\w+)\]|undefined label|label '.*' not found|equation not found")
 """Warnings about what lies on the pages that a one-page edition leaves out."""
 
 
@@ -164,7 +162,8 @@ def _settings(project: Project, only: Page | None) -> tuple[dict[str, Any], dict
     config.setdefault("html", {})
     if only is None:
         return config, project.toc
-    return config, {"format": "jb-book", "root": only.name}
+    cited = [{"file": page.name} for page in project.pages if "{bibliography}" in page.text and page != only]
+    return config, {"format": "jb-book", "root": only.name} | ({"chapters": cited} if cited else {})
 
 
 def _key(src: Path) -> str:

@@ -74,7 +74,7 @@ def trend(
     error, spread = stresses["test_error"].to_numpy(), stresses["square"].to_numpy()
     test = stats.permutation_test(
         (error,),
-        lambda x, axis: _spearman(x, spread, axis),
+        lambda x, axis: spearman(x, spread, axis),
         permutation_type="pairings",
         n_resamples=permutations,
         rng=np.random.default_rng(seed),
@@ -82,18 +82,18 @@ def trend(
     )
     rho, p = float(test.statistic), float(test.pvalue)
     verdict: Verdict = "none" if p >= level else "AKP" if rho > 0 else "anti-AKP"
-    return Trend(tap, rho, _interval(rho, count, level), p, count, verdict)
+    return Trend(tap, rho, fisher_interval(rho, count, level), p, count, verdict)
 
 
-def _interval(rho: float, count: int, level: float) -> tuple[float, float]:
-    """Fisher's interval; a perfect order is taken half a step from perfect, as its z has no end."""
+def fisher_interval(rho: float, count: int, level: float) -> tuple[float, float]:
+    """Fisher's interval of a rank correlation; a perfect order counts as half a step from perfect."""
     perfect = 1 - 6 / (count * (count**2 - 1))
     z = float(np.arctanh(min(max(rho, -perfect), perfect)))
     half = float(stats.norm.ppf(1 - level / 2)) * float(np.sqrt((1 + rho**2 / 2) / (count - 3)))
     return min(float(np.tanh(z - half)), rho), max(float(np.tanh(z + half)), rho)
 
 
-def _spearman(
+def spearman(
     x: Float64[np.ndarray, "*b f"], y: Float64[np.ndarray, "*b f"], axis: int = -1
 ) -> Float64[np.ndarray, " *b"]:
     """Rank correlation along an axis; 0 where one side is constant, as nothing goes with it."""

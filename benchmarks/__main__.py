@@ -23,6 +23,8 @@ NAMES = {
     "cka_layers": "the layer by layer map of two ResNet-18, over their forward passes",
     "streaming_dispersion": "slope of time against the number of models, up to 10,000",
     "permdisp": "PERMDISP of 200 models, over scikit-bio's",
+    "deformation": "1,000 images bent, a field each, over the public reference, beside a plain copy",
+    "clones": "chunk curves of a 512-wide layer, over a ridge a chunk and the floor",
     "kills": "runs killed at random moments that resume to the same bits",
 }
 NOT_HERE, MISSED = 3, 4  # exit codes

@@ -7,7 +7,7 @@ time. All read a finished population whose study was looked at along the way (``
 
 from __future__ import annotations
 
-from akp_core.adaptation.courses import courses, looks
+from akp_core.adaptation.courses import courses
 from akp_core.adaptation.critical import critical_periods
 from akp_core.adaptation.dose_response import dose_response
 from akp_core.adaptation.half_life import half_life
@@ -28,7 +28,6 @@ __all__ = [
     "end_states",
     "error_curves",
     "half_life",
-    "looks",
     "majority",
     "place",
     "recoveries",

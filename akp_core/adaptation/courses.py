@@ -92,18 +92,6 @@ def _course(population: Population, row: int, family: Family) -> Course:
     )
 
 
-def looks(population: Population) -> tuple[int, ...]:
-    """Steps after which every network was looked at, ascending; 0 and the end are among them.
-
-    A study with ``looks=8`` has every eighth of training here.
-    """
-    tree = population.tree
-    seen = [
-        {step for segment in tree.path(leaf) for step in segment.probe_steps} for leaf in tree.leaves.values()
-    ]
-    return tuple(sorted(set.intersection(*seen)))
-
-
 def nearest_look(steps: tuple[int, ...], wanted: int, *, after: int) -> int:
     """The look nearest to a step among those at or after another, the earlier one of two equally near."""
     return min((s for s in steps if s >= after), key=lambda s: (abs(s - wanted), s))

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from akp_core.adaptation.courses import epochs, images_by_group, looks, wrong_over_time
+from akp_core.adaptation.courses import epochs, images_by_group, wrong_over_time
 from akp_core.adaptation.equal_time import by_onset, equal_time
 from akp_core.adaptation.onset_dependence import Dependence, dependence, lever
 from akp_core.adaptation.resampling import NetworksAndPatients
@@ -79,7 +79,7 @@ def critical_periods(
     AkpError
         For an unknown tap or a study without a stress.
     """
-    rng, steps = np.random.default_rng(seed), looks(population)
+    rng, steps = np.random.default_rng(seed), population.looks()
     seen: dict[int, Seen] = {}
     wrong, images = wrong_over_time(population, steps), images_by_group(population)
     draws = NetworksAndPatients(population.study.members, images, check_level(level), rng)

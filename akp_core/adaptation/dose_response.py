@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from akp_core.adaptation.courses import Course, epochs, images_by_group, looks, named, wrong_over_time
+from akp_core.adaptation.courses import Course, epochs, images_by_group, named, wrong_over_time
 from akp_core.adaptation.equal_time import by_onset, equal_time
 from akp_core.adaptation.resampling import NetworksAndPatients
 from akp_core.adaptation.seen import Seen
@@ -39,7 +39,7 @@ def dose_response(population: Population, *, tap: str, level: float = 0.05, seed
         of that between two happy networks (over networks); ``dispersion``, stressed over control (jackknife;
         NaN for fewer than 4 pairs). ``when`` is *end of training* or *equal time*.
     """
-    rng, steps = np.random.default_rng(seed), looks(population)
+    rng, steps = np.random.default_rng(seed), population.looks()
     seen: dict[int, Seen] = {}
     wrong, images = wrong_over_time(population, steps), images_by_group(population)
     draws = NetworksAndPatients(population.study.members, images, check_level(level), rng)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from akp_core.adaptation.courses import Course, courses, looks, nearest_look
+from akp_core.adaptation.courses import Course, courses, nearest_look
 from akp_core.outcome import Population
 
 Groups = dict[tuple[str, float, str], list[Course]]
@@ -28,7 +28,7 @@ class Equal:
 
 def equal_time(population: Population, group: list[Course]) -> Equal:
     """The looks nearest to the longest time after the stress that every family of a group has had."""
-    steps, end = looks(population), population.study.steps
+    steps, end = population.looks(), population.study.steps
     longest = min(end - course.since for course in group)
     found = tuple(nearest_look(steps, c.since + longest, after=c.since) for c in group)
     return Equal(found, tuple(step - c.since for step, c in zip(found, group, strict=True)))

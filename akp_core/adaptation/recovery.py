@@ -19,7 +19,6 @@ from akp_core.adaptation.courses import (
     courses,
     epochs,
     images_by_group,
-    looks,
     named,
     nearest_look,
     wrong_over_time,
@@ -48,7 +47,7 @@ def error_curves(population: Population, *, level: float = 0.05, seed: int = 0) 
         ``since``, ``error``, ``twin_error``, ``excess`` and its interval ``low`` to ``high`` over networks
         and patients (`NetworksAndPatients`), all as shares in [-1, 1].
     """
-    rng, steps = np.random.default_rng(seed), looks(population)
+    rng, steps = np.random.default_rng(seed), population.looks()
     wrong, images = wrong_over_time(population, steps), images_by_group(population)
     draws = NetworksAndPatients(population.study.members, images, check_level(level), rng)
     total, rows = population.study.members * images.sum(), []
@@ -109,7 +108,7 @@ def recoveries(
     unless every network is its twin, as a distance is never negative.
     """
     check_margin(error_margin)
-    level, rng, steps = check_level(level), np.random.default_rng(seed), looks(population)
+    level, rng, steps = check_level(level), np.random.default_rng(seed), population.looks()
     pulsed = [course for course in courses(population) if course.kind == "pulse"]
     wrong, images = wrong_over_time(population, steps), float(images_by_group(population).sum())
     ends = curves.sort_values("step").groupby("family").last()

@@ -19,7 +19,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from akp_core.adaptation.courses import courses, epochs, looks, named
+from akp_core.adaptation.courses import courses, epochs, named
 from akp_core.adaptation.places import place, whereabouts
 from akp_core.adaptation.seen import Seen
 from akp_core.adaptation.twins import apart, mean_with_interval
@@ -140,7 +140,7 @@ def timeline(
     rows = []
     everyone = courses(population)
     for tap in chosen_taps(population, taps):
-        for step in looks(population):
+        for step in population.looks():
             now = [course for course in everyone if step >= course.onset]
             if not now:
                 continue

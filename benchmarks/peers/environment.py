@@ -22,6 +22,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 CHECKOUTS = {
     "google": "google-research/google-research: only representation_similarity/Demo.ipynb",
     "anatome": "moskomule/anatome at 2212a8c4ff16",
+    "diffeomorphism": "pcsl-epfl/diffeomorphism at 1d5fb9f",
     "netrep": "ahwillia/netrep at 0186b8a77ec1",
     "resi": "mklabunde/resi at 24ab9e5055c7",
 }

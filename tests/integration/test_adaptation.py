@@ -34,7 +34,7 @@ def population(tmp_path_factory):
 
 
 def test_every_network_was_looked_at_and_a_step_between_is_refused(population) -> None:
-    steps = adaptation.looks(population)
+    steps = population.looks()
     assert steps[0] == 0
     assert steps[-1] == population.study.steps
     assert len(steps) == len(set(steps)) >= 5
@@ -68,7 +68,7 @@ def test_a_pulse_of_nothing_leaves_every_network_on_its_twin_exactly(population)
 
 
 def test_errors_are_those_of_the_population_and_their_intervals_those_of_the_comparison(population) -> None:
-    steps = adaptation.looks(population)
+    steps = population.looks()
     wrong = wrong_over_time(population, steps)
     for family, counts in wrong_by_group(population).items():
         np.testing.assert_array_equal(wrong[family][-1], counts)

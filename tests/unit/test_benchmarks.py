@@ -135,7 +135,18 @@ def _permdisp(found: dict) -> None:
     assert found["besides"] == {"permdisp: the same statistic": True, "permanova: the same statistic": True}
 
 
+def _deformation(found: dict) -> None:
+    assert len(found["cases"]) == 4
+    assert all(row["ratio"] > 0 and "reference" not in row for row in found["cases"].values())
+
+
+def _clones(found: dict) -> None:
+    assert found["besides"]["the same R^2 as a ridge a chunk"]
+
+
 HOLDS_AT_ANY_SIZE = {
+    "deformation": _deformation,
+    "clones": _clones,
     "population": _population,
     "population_gpu": _population_gpu,
     "forking": _forking,

@@ -10,8 +10,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
     {"errors", "amounts", "identity", "memory", "seeds", "threads", "durable", "claims"},
-    {"palette", "disturbances", "datasets", "similarity", "dispersion"},
-    {"networks", "recipe", "stress", "probes", "vocabulary", "simulation", "folders", "theory"},
+    {"palette", "disturbances", "datasets", "similarity", "dispersion", "deformation", "clones", "agreement"},
+    {
+        "networks",
+        "recipe",
+        "stress",
+        "probes",
+        "vocabulary",
+        "simulation",
+        "folders",
+        "theory",
+        "scale_detection",
+    },
     {"engines", "layers", "stitching"},
     {"family"},
     {"store"},
@@ -22,10 +32,10 @@ FLOORS = [
     {"cost"},
     {"population"},
     {"happiness", "__main__"},
-    {"judgement", "trend", "specifications", "swaps", "evidence", "adaptation", "charts"},
+    {"judgement", "trend", "specifications", "swaps", "evidence", "adaptation", "lenses", "charts"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-LENSES = {"similarity", "dispersion"}
+LENSES = {"similarity", "dispersion", "deformation", "clones", "agreement"}
 
 
 def rooms() -> dict[str, list[Path]]:

@@ -43,6 +43,7 @@ kernelspec:
 CONFIG = """title: Tiny
 author: A
 only_build_toc_files: true
+bibtex_bibfiles: [book/all.bib]
 execute: {execute_notebooks: cache}
 sphinx:
   extra_extensions: [akp_book.offline]
@@ -50,7 +51,7 @@ sphinx:
     html_context: {default_mode: auto}
     mathjax_path: offline/tex-svg-full.js
 """
-EXPERIMENT = """See [the entry](intro.md).
+EXPERIMENT = """See [the entry](intro.md) and {cite:t}`gower1966`.
 
 ```{code-cell} python
 :tags: [parameters]
@@ -68,6 +69,9 @@ print(f"share is {share}")
 """
 
 
+CITED = "@misc{gower1966, author = {Gower, John}, title = {Distance Properties}, year = {1966}}\n"
+
+
 def cell(code: str) -> str:
     return f"```{{code-cell}} python\n{code}\n```\n"
 
@@ -77,6 +81,7 @@ def make(root: Path, **files: str) -> Path:
     (root / "book").mkdir(parents=True)
     (root / "tiny.yml").write_text("shared: {}\n")
     (root / "_config.yml").write_text(CONFIG)
+    (root / "book/all.bib").write_text(CITED)
     chapters = "".join(f"  - file: book/{name}\n" for name in files)
     (root / "_toc.yml").write_text(f"format: jb-book\nroot: book/intro\nchapters:\n{chapters}")
     (root / "book/intro.md").write_text("# Entry\n\nGo to [the experiment](experiment.md).\n")
@@ -98,7 +103,8 @@ class Book:
     """A tiny book and the command run in its folder, with a copy of the library that may be changed."""
 
     def __init__(self, root: Path) -> None:
-        self.root = make(root / "book", experiment=experiment(), last=LAST)
+        sources = "# References\n\n```{bibliography}\n```\n"
+        self.root = make(root / "book", experiment=experiment(), last=LAST, references=sources)
         self.library = root / "library"
         shutil.copytree(Path(akp_core.__file__).parent, self.library / "akp_core")
 
@@ -181,6 +187,8 @@ def test_parameter_reruns_only_what_it_changes_in_an_edition(book: Book) -> None
     text = (shown / "book/experiment.html").read_text("utf8")
     assert "share is 0.25" in text
     assert "1 of 2 changed" in text
+    assert 'href="references.html#' in text, "what an edition cites can be looked up in it"
+    assert "Distance properties" in (shown / "book/references.html").read_text("utf8")
     assert book.runs == runs + 1
     assert book.state() == before, "the book itself is untouched"
 
@@ -436,7 +444,7 @@ def test_profile_with_a_fault_is_refused(tmp_path: Path, text: str, said: str) -
 
 
 def test_shipped_profiles_are_read() -> None:
-    assert profiles.names() == ["classroom", "grid", "paper", "smoke"]
+    assert profiles.names() == ["classroom", "grid", "paper", "published", "smoke"]
     for name in profiles.names():
         assert set(profiles.load(name)) == {"shared", "pages"}
 

@@ -1,0 +1,92 @@
+"""The chart of test error against R_f, with the fitted line and the published one."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from akp_core.charts.tables import needs, rounded
+from akp_core.errors import AkpError
+
+
+def error_against(
+    networks: pd.DataFrame, laws: pd.DataFrame, *, published: tuple[float, float]
+) -> alt.LayerChart | alt.FacetChart:
+    """Draw test error against R, both logarithmic, with the fitted line and the published one.
+
+    Parameters
+    ----------
+    networks : DataFrame
+        One row a network: ``view`` (what a menu chooses), ``group``, ``R``, ``test_error``.
+    laws : DataFrame
+        One row a view: ``view``, ``exponent``, ``prefactor``.
+    published : (float, float)
+        Exponent and prefactor of the published law.
+    """
+    needs(networks, ["view", "group", "R", "test_error"])
+    needs(laws, ["view", "exponent", "prefactor"])
+    good = networks[np.isfinite(networks["R"]) & (networks["R"] > 0) & (networks["test_error"] > 0)].copy()
+    if good.empty:
+        raise AkpError("expected at least one network with an R and an error above 0, got none")
+    views = list(dict.fromkeys(good["view"]))
+    ends = []
+    for view, part in good.groupby("view", sort=False):
+        law = laws[laws["view"] == view]
+        known = [("published", *published)]
+        known += [("fitted", law["exponent"].iloc[0], law["prefactor"].iloc[0])] if len(law) else []
+        for name, exponent, prefactor in known:
+            ends += [
+                (view, name, r, prefactor * r**exponent)
+                for r in np.geomspace(part["R"].min(), part["R"].max(), 2)
+            ]
+    lines = pd.DataFrame(ends, columns=["view", "line", "R", "test_error"])
+    points = good[["view", "group", "R", "test_error"]].assign(size=22)
+    means = good.assign(log=np.log(good["R"])).groupby(["view", "group"], sort=False)
+    groups = means.agg(log=("log", "mean"), test_error=("test_error", "mean")).reset_index()
+    groups["R"] = np.exp(groups["log"])
+    groups["name"] = groups["group"]
+    chosen = alt.param(
+        name="chosen_view", value=views[0], bind=alt.binding_radio(options=views, name="Across ")
+    )
+    is_it = alt.datum.view == (chosen if len(views) > 1 else views[0])
+    x = alt.X(
+        "R:Q",
+        scale=alt.Scale(type="log", nice=False, padding=16),
+        title="R at the output (logarithmic)",
+        axis=alt.Axis(format="~g"),
+    )
+    y = alt.Y(
+        "test_error:Q",
+        scale=alt.Scale(type="log", nice=False, padding=16),
+        title="test error (logarithmic)",
+        axis=alt.Axis(format="~g", minExtent=40),
+    )
+    tip = ["group", alt.Tooltip("R:Q", format=".3g"), alt.Tooltip("test_error:Q", format=".3g")]
+    kinds = alt.Scale(domain=["fitted", "published"])
+    small = alt.Chart(rounded(points)).transform_filter(is_it).mark_point(opacity=0.45, size=22, color="gray")
+    large = alt.Chart(rounded(groups.drop(columns="log"))).transform_filter(is_it)
+    both = [
+        alt.Chart(rounded(lines))
+        .transform_filter(is_it)
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color("line:N", title=None, scale=kinds, legend=alt.Legend(orient="top")),
+            strokeDash=alt.StrokeDash("line:N", title=None, scale=kinds),
+        ),
+        small.encode(x=x, y=y, tooltip=tip),
+        large.mark_point(filled=True, size=80, opacity=1, color="#1b74c5").encode(x=x, y=y, tooltip=tip),
+        large.mark_text(align="left", dx=7, dy=-7, fontSize=11, color="gray").encode(x=x, y=y, text="name:N"),
+    ]
+    picture = alt.layer(*both).properties(
+        width=480,
+        height=320,
+        description=(
+            f"Interactive chart. Test error against R, both logarithmic, across {' or '.join(views)}. "
+            "Small points are networks, large ones the means of groups; one line is fitted to these, one is "
+            "the published law."
+        ),
+    )
+    return picture.add_params(chosen) if len(views) > 1 else picture

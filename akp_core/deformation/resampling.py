@@ -1,0 +1,77 @@
+"""Means and medians of squared changes, and their intervals by drawing images with replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from akp_core.dispersion.bootstrap import expanded_tail
+
+_ENTRIES = 4_000_000
+
+
+def means(changes: Float64[Tensor, "r n p"]) -> Float64[Tensor, ""]:
+    """Mean over repeats and images of the sum over components."""
+    return changes.sum(dim=2).mean()
+
+
+def medians(changes: Float64[Tensor, "r n p"]) -> Float64[Tensor, ""]:
+    """Sum over components of the median over repeats and images."""
+    return middle(changes.flatten(0, 1).T).sum()
+
+
+def middle(values: Float64[Tensor, "*b n"]) -> Float64[Tensor, "*b"]:
+    """Median along the last axis; of an even number, the mean of the two in the middle."""
+    n = values.shape[-1]
+    upper = values.kthvalue(n // 2 + 1).values
+    return upper if n % 2 else (upper + values.kthvalue(n // 2).values) / 2
+
+
+def intervals(
+    changes: Sequence[Float64[Tensor, "r n p"]],
+    deviations: Float64[Tensor, " n"],
+    of_medians: bool,
+    *,
+    draws: int,
+    level: float,
+    generator: torch.Generator,
+) -> Float64[Tensor, "3 2"]:
+    """Ends of the intervals of D, of G and of their ratio, by drawing images with replacement.
+
+    Parameters
+    ----------
+    changes : two (r, n, p) tensors
+        Squared changes under deformations and under noise, of each repeat, image and component.
+    deviations : (n,) tensor
+        Twice the squared distance of each image's activations from their mean; its mean is the normaliser.
+    of_medians : bool
+        Medians in place of means.
+    draws, level, generator
+        As for `stability`.
+    """
+    n = changes[0].shape[1]
+    chosen = torch.randint(n, (draws, n), generator=generator).to(changes[0].device)
+    if of_medians:
+        drawn = torch.stack([_medians(part.permute(2, 0, 1), chosen) for part in changes])
+    else:
+        of_images = torch.stack([part.sum(dim=2).mean(dim=0) for part in changes])
+        drawn = of_images[:, chosen].mean(dim=2)
+    normaliser = deviations[chosen].mean(dim=1)
+    # atan2 in place of the ratio: it keeps the order, and a draw without any change under noise has a place
+    angle = torch.atan2(drawn[0], drawn[1])
+    tail = expanded_tail(n, level)
+    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64, device=angle.device)
+    scaled = torch.where(normaliser > 0, drawn / normaliser, torch.inf)
+    limits = [torch.quantile(part, ends, interpolation="nearest") for part in (*scaled, angle)]
+    return torch.stack([*limits[:2], torch.tan(limits[2])]).cpu()
+
+
+def _medians(changes: Float64[Tensor, "p r n"], chosen: Tensor) -> Float64[Tensor, " draws"]:
+    sums = [chosen.new_zeros(len(chosen), dtype=torch.float64)]
+    step = max(1, _ENTRIES // (changes[0].numel() * 8))
+    for part in torch.split(changes, step):
+        sums.append(torch.stack([middle(part[:, :, draw].flatten(1)).sum() for draw in chosen]))
+    return torch.stack(sums).sum(dim=0)

@@ -1,0 +1,1 @@
+"""Lenses applied to a trained population: stability, clones, order of learning, and all together."""
