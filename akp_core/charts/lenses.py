@@ -16,6 +16,8 @@ from akp_core.study import CONTROL
 ALL = "all families"
 _SIGNS = {UNHAPPIER: "+", HAPPIER: "-", SAME: "", NOT_TESTABLE: "?"}
 _FARTHEST = 4.0
+_DARK = 2.6
+"""Effects beyond it are drawn so dark that their sign must be white."""
 
 
 def lens_explorer(
@@ -126,5 +128,8 @@ def _calls(
         ),
         opacity=alt.condition(family, alt.value(1), alt.value(0.25)),
     )
-    signs = base.mark_text(fontSize=14, fontWeight="bold", color="black").encode(text="sign:N")
+    dark = alt.expr.abs(alt.datum.shade) > _DARK
+    signs = base.mark_text(fontSize=14, fontWeight="bold").encode(
+        text="sign:N", color=alt.when(dark).then(alt.value("white")).otherwise(alt.value("black"))
+    )
     return alt.layer(squares, signs).add_params(family).properties(width=460, height=alt.Step(20))

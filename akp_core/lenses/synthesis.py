@@ -132,6 +132,6 @@ def _related(found: pd.DataFrame, question: str, labels: Mapping[str, str]) -> d
         "low": float(best["low"]),
         "high": float(best["high"]),
         "p_value": float(best["p_value"]),
-        "members": int(best["replicates"]),
+        "members": f"{int(best['replicates'])} {'stresses' if question == BETWEEN else 'members'}",
         "null": "stresses permuted" if question == BETWEEN else "members of one lens renamed",
     }
