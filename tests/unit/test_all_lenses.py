@@ -132,6 +132,41 @@ def test_too_few_twins_are_not_tested() -> None:
     assert (row["call"], row["twins"]) == ("not testable", 3)
 
 
+def test_twins_too_few_for_any_p_value_below_the_level_are_not_tested() -> None:
+    rng = np.random.default_rng(10)
+    networks = table(rng, a=noise(rng))
+    networks.loc[networks["family"] != "control", "a"] += 50
+    five = networks[networks["member"] < 5]
+    called = calls(five, {"a": 1})
+    assert set(called["call"]) == {"not testable"}  # of 2^5 ways to flip signs two are as extreme
+    assert (called["difference"] > 40).all()
+    assert set(calls(five, {"a": 1}, level=0.1)["call"]) == {"unhappier"}
+    assert set(calls(networks[networks["member"] < 6], {"a": 1})["call"]) == {"unhappier"}
+
+
+def test_four_stresses_cannot_be_related_at_five_per_cent() -> None:
+    rng = np.random.default_rng(11)
+    networks = table(rng, a=noise(rng), b=noise(rng))
+    few = networks[networks["stress"].isin(["control", "stress 0", "stress 1", "stress 2"])]
+    few = few.assign(b=few["a"])
+    found = relations(few, ["a", "b"], permutations=199).set_index("question")
+    assert found.loc[BETWEEN, "verdict"] == "not testable"  # of 4! orders two are as extreme
+    loose = relations(few, ["a", "b"], permutations=199, level=0.1).set_index("question")
+    assert loose.loc[BETWEEN, "verdict"] == "together"
+
+
+def test_a_stress_of_which_hardly_a_network_is_left_is_no_replicate() -> None:
+    rng = np.random.default_rng(12)
+    networks = table(rng, a=noise(rng), b=noise(rng))
+    hit = networks["stress"] == "stress 3"
+    networks.loc[hit & (networks["member"] > 2), "a"] = np.nan
+    networks.loc[hit, "b"] = 1e6
+    found = relations(networks, ["a", "b"], permutations=99).set_index("question")
+    assert found.loc[BETWEEN, "replicates"] == STRESSES
+    rest = networks[~hit].groupby("stress")[["a", "b"]].mean()
+    assert found.loc[BETWEEN, "rho"] == pytest.approx(stats.spearmanr(rest["a"], rest["b"]).statistic)
+
+
 def points(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     x = rng.normal(size=(3 * MEMBERS, 6))
     return x, {name: np.arange(MEMBERS) + k * MEMBERS for k, name in enumerate(("control", "a", "b"))}
@@ -181,5 +216,11 @@ def test_bad_input_is_refused_in_one_line() -> None:
         relations(pd.concat([networks, networks]), ["a", "b"])
     with pytest.raises(AkpError, match="1 or -1 as the unhappy way of a, got 2"):
         calls(networks, {"a": 2})
+    with pytest.raises(AkpError, match="at least one stressed family"):
+        calls(networks[networks["family"] == "control"], {"a": 1})
+    with pytest.raises(AkpError, match="at least one lens"):
+        calls(networks, {})
+    with pytest.raises(AkpError, match="one row a network"):
+        calls(pd.concat([networks, networks]), {"a": 1})
     with pytest.raises(AkpError, match="a control family"):
         calls(networks[networks["family"] != "control"], {"a": 1})
