@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from sklearn.manifold import ClassicalMDS
 
 from akp_core.dispersion import anna_karenina_test, distance_to_centroid, location_test
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
 from akp_core.dispersion.false_discoveries import q_values
+from akp_core.dispersion.geometry import represented
 from akp_core.errors import expected
 from akp_core.happiness import BY, errors
 from akp_core.outcome import COLLAPSED, DIVERGED, TRAINED, Population
@@ -97,7 +98,7 @@ def _spread(
     members = len(distances) // 2
     is_stressed = np.arange(2 * members) >= members
     twin = np.tile(np.arange(members), 2)
-    lost = _lost(distances)
+    lost = ~represented(distances)
     out: Row = {"lost": int(lost.sum())}
     both = ~(lost[:members] | lost[members:])
     if both.sum() < LEAST_MEMBERS:
@@ -133,11 +134,6 @@ def _spread(
         "smallest_p": test.smallest_p,
         "verdict": NO_PREDICTION if happier == "neither" else test.verdict,
     }
-
-
-def _lost(distances: Float64[np.ndarray, "m m"]) -> Bool[np.ndarray, " m"]:
-    """Which networks have no distance to any other."""
-    return np.isnan(distances).sum(axis=1) >= len(distances) - 1
 
 
 def _sentence(row: Row, members: int, level: float, by: str) -> str:
@@ -176,7 +172,7 @@ def placed(population: Population) -> pd.DataFrame:
     for tap in population.study.taps or ():
         table = population.members.assign(tap=tap)
         distances = population.distances(tap).numpy()
-        here = ~_lost(distances)
+        here = represented(distances)
         if here.sum() > 2:
             inside = distances[np.ix_(here, here)]
             table.loc[here, ["x", "y"]] = ClassicalMDS(2, metric="precomputed").fit_transform(inside)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 from scipy import stats
 
-from akp_core.dispersion.geometry import Array, as_numpy, squared_distances
+from akp_core.dispersion.geometry import Array, as_numpy, represented, squared_distances
 from akp_core.errors import expected
 
 _TIE = 1e-12
@@ -63,9 +63,8 @@ def squared_pairs(distances: Float[Array, "M M"]) -> Float64[np.ndarray, "K K"]:
 
 def complete(distances: Float64[np.ndarray, "M M"]) -> Bool[np.ndarray, " n"]:
     """Which pairs of twins both have a representation."""
-    n = len(distances) // 2
-    lost = np.isnan(distances).sum(axis=1) >= len(distances) - 1
-    return ~(lost[:n] | lost[n:])
+    n, has = len(distances) // 2, represented(distances)
+    return has[:n] & has[n:]
 
 
 def parts(squared: Float64[np.ndarray, "M M"]) -> tuple[Float64[np.ndarray, " n"], ...]:

@@ -40,6 +40,11 @@ def as_numpy(x: Array) -> NDArray[Any]:
     return (here.double() if here.is_floating_point() else here).numpy()
 
 
+def represented(distances: Float64[np.ndarray, "M M"]) -> Bool[np.ndarray, " M"]:
+    """Which models have a representation: a distance to some other that is not NaN."""
+    return np.isnan(distances).sum(axis=1) < len(distances) - 1
+
+
 def check_resampling(permutations: int, rng: np.random.Generator) -> int:
     """Return a whole number of permutations from 1; refuse others, and anything but an explicit generator."""
     if isinstance(permutations, bool) or not isinstance(permutations, Integral) or permutations < 1:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from akp_core import similarity
 from akp_core.dispersion import ThreeCauses, matched_comparison, three_causes
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
+from akp_core.dispersion.geometry import represented
 from akp_core.errors import AkpError, expected
 from akp_core.outcome import Population
 from akp_core.study import CONTROL
@@ -124,7 +125,7 @@ def matched(
         row: dict[str, object] = {"family": family, "stress": part["stress"].iloc[-1], "reason": ""}
         here = gathered.distances[np.ix_(pick, pick)]
         hurt = part["stressed"].to_numpy()
-        if min(_usable(here)[hurt].sum(), _usable(here)[~hurt].sum()) < 2:
+        if min(represented(here)[hurt].sum(), represented(here)[~hurt].sum()) < 2:
             reason = "fewer than 2 networks of a family have a representation"
             rows.append(row | _untested(part) | {"pairs": 0, "reason": reason})
             continue
@@ -147,11 +148,6 @@ def matched(
         rows.append(row)
     order = ["family", "stress", "pairs", "before", "after", "ratio", "low", "high", "p_value"]
     return pd.DataFrame(rows)[[*order, "verdict", "reason"]]
-
-
-def _usable(distances: Float64[np.ndarray, "M M"]) -> Bool[np.ndarray, " M"]:
-    """Which networks have a distance to some other."""
-    return np.isnan(distances).sum(axis=1) < len(distances) - 1
 
 
 def _untested(part: pd.DataFrame) -> dict[str, object]:
@@ -177,7 +173,7 @@ def causes(
     """
     table = gathered.table
     label = table["family"] + " / " + table["step"].astype(str)
-    has = _usable(gathered.distances)
+    has = represented(gathered.distances)
     size = label.where(has).map(label[has].value_counts()).fillna(0).to_numpy()
     kept = np.flatnonzero(size >= LEAST_MEMBERS)
     part = table.iloc[kept]

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Bool, Float64, Int64
 
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
+from akp_core.dispersion.geometry import represented
 from akp_core.dispersion.inference import check_level
 from akp_core.errors import expected, unknown_name
 from akp_core.evidence.leave_out import log_ratio
@@ -73,7 +74,7 @@ def terciles(
         raise expected(f"at least {LEAST_MEMBERS} members", str(len(names)))
     _, family = np.unique(networks["family"].to_numpy(dtype=str), return_inverse=True)
     bad = networks[by].to_numpy(dtype=float)
-    has = np.isnan(distances).sum(axis=1) < len(distances) - 1
+    has = represented(distances)
     apart = member[:, None] != member
     comparable = {ONE_FAMILY: apart & (family[:, None] == family), ANY_FAMILY: apart}
 

@@ -14,6 +14,7 @@ from jaxtyping import Float64, Int64
 
 from akp_core.dispersion import LocationTest, location_test, own_way
 from akp_core.dispersion.anna_karenina import LEAST_MEMBERS
+from akp_core.dispersion.geometry import represented
 from akp_core.dispersion.inference import check_level
 from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.evidence.leave_out import log_ratio
@@ -55,7 +56,7 @@ def moved(
     LocationTest or str
         The reason, in one line, where too few networks are left.
     """
-    has = np.isnan(distances).sum(axis=1) < len(distances) - 1
+    has = represented(distances)
     kept = [rows for rows in rows_of(networks).values() if has[rows].sum() >= LEAST_MEMBERS]
     if len(kept) < 2:
         return f"families with at least {LEAST_MEMBERS} networks that have a representation: {len(kept)}"
@@ -229,7 +230,7 @@ def _way(
     members = len(stressed)
     pick = np.r_[control, stressed]
     here = distances[np.ix_(pick, pick)]
-    both = np.isnan(here).sum(axis=1) < 2 * members - 1
+    both = represented(here)
     if (both[:members] & both[members:]).sum() < LEAST_MEMBERS:
         names = ("index", "low", "high", "null_low", "null_high", "p_value", "reach")
         return dict.fromkeys(names, np.nan) | {"verdict": "not testable"}
