@@ -148,4 +148,4 @@ def download(frame: pd.DataFrame, name: str) -> Shown:
     coded = base64.b64encode(frame.to_csv(index=False).encode()).decode()
     file = html.escape(name)
     link = f'<a download="{file}" href="data:text/csv;base64,{coded}">Download {file}</a>'
-    return Shown(f"<p>{link} ({len(frame)} rows)</p>", f"{name}, {len(frame)} rows")
+    return Shown(f'<p class="akp-download">{link} ({len(frame)} rows)</p>', f"{name}, {len(frame)} rows")
