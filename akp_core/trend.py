@@ -8,6 +8,7 @@ another, so they are averaged first: the replicate is the stress, not the family
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import factorial
 from typing import Literal
 
 import numpy as np
@@ -37,7 +38,8 @@ class Trend:
     stresses : int
         How many, the control included.
     verdict : {"AKP", "none", "anti-AKP", "not testable"}
-        Not testable, with NaN for the rest, where fewer than four stresses can be counted.
+        Not testable, with NaN for the rest, where fewer than four stresses can be counted; and where they
+        are so few that no order of them has a p-value below the level.
     """
 
     tap: str
@@ -81,6 +83,9 @@ def trend(
         vectorized=True,
     )
     rho, p = float(test.statistic), float(test.pvalue)
+    # of all orders two are the most extreme
+    if 2 / min(factorial(count), permutations + 1) >= level:
+        return Trend(tap, rho, fisher_interval(rho, count, level), p, count, "not testable")
     verdict: Verdict = "none" if p >= level else "AKP" if rho > 0 else "anti-AKP"
     return Trend(tap, rho, fisher_interval(rho, count, level), p, count, verdict)
 
@@ -96,7 +101,7 @@ def fisher_interval(rho: float, count: int, level: float) -> tuple[float, float]
 def spearman(
     x: Float64[np.ndarray, "*b f"], y: Float64[np.ndarray, "*b f"], axis: int = -1
 ) -> Float64[np.ndarray, " *b"]:
-    """Rank correlation along an axis; 0 where one side is constant, as nothing goes with it."""
+    """Rank correlation along an axis; 0 where one side is constant, as nothing goes with it; NaN of NaN."""
     a, b = (r - r.mean(axis=axis, keepdims=True) for r in (stats.rankdata(v, axis=axis) for v in (x, y)))
     size = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
-    return np.divide((a * b).sum(axis=axis), size, out=np.zeros_like(size), where=size > 0)
+    return np.divide((a * b).sum(axis=axis), size, out=np.asarray(0 * size), where=size > 0)

@@ -78,9 +78,7 @@ def independent(table: pd.DataFrame, kinds: Sequence[str], *, margin: float) -> 
     rows = table[table["kind"].isin(list(kinds))]
     known = rows[rows["difference"].notna()]
     if known.empty:
-        why = "; ".join(
-            f"{n}: {w}" for n, w in zip(rows["condition"], rows["why"], strict=True) if isinstance(w, str)
-        )
+        why = _whys(rows)
         return _card("undecided", "no population of this kind is comparable" + (f" ({why})" if why else ""))
     inside = (known["difference_low"] >= -margin) & (known["difference_high"] <= margin)
     outside = (known["difference_low"] > margin) | (known["difference_high"] < -margin)
@@ -120,9 +118,7 @@ def same_order(table: pd.DataFrame, kinds: Sequence[str], *, same: float) -> dic
     rows = table[table["kind"].isin(list(kinds))]
     known = rows[rows["value"].notna()]
     if known.empty:
-        why = "; ".join(
-            f"{n}: {w}" for n, w in zip(rows["condition"], rows["why"], strict=True) if isinstance(w, str)
-        )
+        why = _whys(rows)
         return _card("undecided", "no population of this kind has an order" + (f" ({why})" if why else ""))
     above, below = known["low"] >= same, known["high"] < same
     whole = len(known) == len(rows)

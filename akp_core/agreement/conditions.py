@@ -62,7 +62,7 @@ def at_equal_accuracy(
         raise AkpError("expected at least one population to compare, got none")
     first, reference = next(iter(courses.items()))
     rows: list[dict[str, object]] = []
-    drawn: dict[str, tuple[np.ndarray, float]] = {}
+    drawn: dict[str, tuple[np.ndarray, float, int]] = {}
     tests = max(1, len(courses) - 1)
     shared = image_weights(as_parts(reference.groups, len(reference.groups), "groups"), draws, rng)
     for name, course in courses.items():
@@ -93,8 +93,8 @@ def at_equal_accuracy(
         networks = network_weights(len(matched.network), draws, rng)
         images = shared if _same_images(course, reference) else image_weights(belongs, draws, rng)
         values = redrawn(matched.right, networks, images, size, parts).corrected[:, 0]
-        drawn[name] = values, float(found.corrected[0])
-        low, high = ends_of(values[:, None], len(matched.network), level)
+        drawn[name] = values, float(found.corrected[0]), len(matched.network)
+        low, high = ends_of(values[:, None], len(matched.network), level, within=(-np.inf, 1))
         row |= {
             "value": float(found.value[0]),
             "chance": float(found.chance[0]),
@@ -105,7 +105,8 @@ def at_equal_accuracy(
             "p_value": float(null.p_value[0]),
         }
         if name != first and first in drawn:
-            apart = ends_of((values - drawn[first][0])[:, None], len(matched.network), level / tests)
+            fewer = min(len(matched.network), drawn[first][2])
+            apart = ends_of((values - drawn[first][0])[:, None], fewer, level / tests)
             row |= {
                 "difference": drawn[name][1] - drawn[first][1],
                 "difference_low": float(apart[0][0]),

@@ -109,7 +109,6 @@ def follows(
         table.append(row)
     parts = as_parts(classes, n, "classes")
     belongs = np.arange(n) if groups is None else as_parts(groups, n, "groups")
-    networks, images = network_weights(m, draws, rng), image_weights(belongs, draws, rng)
     known, single = np.stack(table), np.zeros(n, np.int64)
     given = given.astype(np.float64)
     ordered = Orders(given, parts).ranks().any(axis=1)
@@ -125,7 +124,7 @@ def follows(
 
     whole = within(np.ones(n), np.ones(m))
     drawn = np.array([within(v, w) for w, v in zip(networks, images, strict=True)])
-    low, high = ends_of(drawn, m, level)
+    low, high = ends_of(drawn, m, level, within=(-1, 1))
     overall = across(Orders(given[ordered], single).ranks(), Orders(known, single).ranks()).mean(axis=0)
     ranks = learnt.ranks()
     of_mean = across(ranks.mean(axis=0, keepdims=True), looks.ranks())[0]

@@ -137,7 +137,7 @@ def order_agreement(
             for w, v in zip(networks, images, strict=True)
         ]
     )
-    low, high = ends_of(drawn[:, None], m, level)
+    low, high = ends_of(drawn[:, None], m, level, within=(-1, 1))
     units = _units(orders.ranks())
     # The null of both coefficients is drawn with Spearman: exchange makes them rise and fall together.
     by_rank = (_squared(units) - m) / (m * (m - 1))

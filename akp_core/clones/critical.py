@@ -70,7 +70,8 @@ def critical_width(
 
     Notes
     -----
-    Independent units give R^2 = w / W, so w* = 0.95 W: less than two chunks, and no clones.
+    Independent units give R^2 = w / W, so w* = 0.95 W: less than two chunks, and no clones. With ``tells`` of
+    1/2 or less they would count as two: keep it well above.
     """
     for name, value in (("tells", tells), ("excess", excess)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:

@@ -57,12 +57,13 @@ def calls(
         is unhappier, in the lens's own unit) with ``low`` and ``high`` (Student's t over twins), ``effect``
         (in standard deviations of the control; NaN where these are 0), ``twins`` counted, ``p_value``,
         ``q_value`` (over the families of a lens) and ``call``: unhappier, happier, not told apart, or not
-        testable with fewer than four pairs.
+        testable, with fewer than four pairs or too few for any p-value below the level (then NaN).
 
     Raises
     ------
     AkpError
-        For a lens that is not a column, a direction that is neither 1 nor -1, or no control.
+        For no lens, one that is not a column, a direction that is neither 1 nor -1, a network named twice,
+        no control, or nothing but the control.
 
     Notes
     -----
@@ -72,8 +73,14 @@ def calls(
     whole_number("permutations", permutations, 1)
     if CONTROL not in set(networks["family"]):
         raise expected("a control family", ", ".join(map(str, dict.fromkeys(networks["family"]))) or "none")
+    if not unhappy:
+        raise expected("at least one lens", "none")
+    if networks.duplicated(["family", "member"]).any():
+        raise expected("one row a network", "a family and member named twice")
     rng, rows = np.random.default_rng(seed), []
     stressed = dict(zip(networks["family"], networks["stress"], strict=True))
+    if set(stressed) == {CONTROL}:
+        raise expected("at least one stressed family beside the control", "none")
     for lens, sign in unhappy.items():
         if lens not in networks.columns:
             raise unknown_name("lens", lens, list(networks.columns))
@@ -139,17 +146,15 @@ def agreements(called: pd.DataFrame) -> pd.DataFrame:
 def _compared(
     apart: Float64[np.ndarray, " n"], permutations: int, level: float, rng: np.random.Generator
 ) -> dict[str, float]:
-    n = len(apart)
+    n, nothing = len(apart), float("nan")
     if n < LEAST_MEMBERS:
-        return {
-            "difference": float("nan"),
-            "low": float("nan"),
-            "high": float("nan"),
-            "twins": n,
-            "p_value": float("nan"),
-        }
+        return {"difference": nothing, "low": nothing, "high": nothing, "twins": n, "p_value": nothing}
     mean, error = float(apart.mean()), float(apart.std(ddof=1) / np.sqrt(n))
     half = float(stats.t.ppf(1 - level / 2, n - 1)) * error
+    found = {"difference": mean, "low": mean - half, "high": mean + half, "twins": n}
+    # all differences flipped are as extreme: no smaller p-value is possible
+    if 2 / min(2**n, permutations + 1) >= level:
+        return found | {"p_value": nothing}
     test = stats.permutation_test(
         (apart,),
         lambda x, axis: x.mean(axis=axis),
@@ -158,10 +163,4 @@ def _compared(
         vectorized=True,
         rng=rng,
     )
-    return {
-        "difference": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "twins": n,
-        "p_value": float(test.pvalue),
-    }
+    return found | {"p_value": float(test.pvalue)}

@@ -21,8 +21,8 @@ Answer = Literal["yes", "no", "open"]
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 FITTED = 0.01
 """Training error up to which a cell is said to interpolate."""
-UNCORRELATED = 0.1
-"""Mean absolute residual correlation below which residuals count as uncorrelated."""
+SHOWN = "shown"
+"""The answer of a part that decides nothing: residuals are little correlated with and without clones."""
 COUNTS = {"both": "clones", "r_squared": "clones_r_squared", "error": "clones_error"}
 DRAWS = 4999
 
@@ -271,7 +271,7 @@ class Signature:
 
 
 def signature(sweep: Sweep, layer: str, decay: float, epoch: int, *, level: float = 0.05) -> Signature:
-    """M1: chunks tell the whole, fit as well, leave uncorrelated residuals, and err by the law.
+    """M1: chunks tell the whole, fit as well, and err by the law; what is left of the residuals is shown.
 
     Parameters
     ----------
@@ -293,7 +293,6 @@ def signature(sweep: Sweep, layer: str, decay: float, epoch: int, *, level: floa
     told = geometric(widest["clones_r_squared"], level)
     fits = geometric(widest["clones_error"], level)
     rest = mean_interval(widest["half_others"], level)
-    unrelated: Answer = "yes" if rest[2] < UNCORRELATED else "no" if rest[1] > UNCORRELATED else "open"
     law, why = None, ""
     try:
         law = law_of(sweep, layer, decay, epoch, level=level)
@@ -306,8 +305,9 @@ def signature(sweep: Sweep, layer: str, decay: float, epoch: int, *, level: floa
     rows = [
         ("clones by what chunks tell", *told, count_answer(*told[1:])),
         ("clones by how chunks fit", *fits, count_answer(*fits[1:])),
-        ("residual correlation, other half", *rest, unrelated),
+        ("residual correlation, other half", *rest, SHOWN),
         ("exponent of the law", *ends, holds),
     ]
     parts = pd.DataFrame(rows, columns=["question", "value", "low", "high", "answer"])
-    return Signature(parts, law, why, overall(parts["answer"].tolist()))
+    counted = parts.loc[parts["answer"] != SHOWN, "answer"]
+    return Signature(parts, law, why, overall(counted.tolist()))

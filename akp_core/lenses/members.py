@@ -32,23 +32,26 @@ class Lens:
         Whether an unhappy network is said to have more of it, or less.
     of_control : bool
         Whether unstressed networks have it too.
+    of_error : bool
+        Whether it is computed from the test error or from the same answers, and goes with it by its making.
     """
 
     label: str
     unhappy: int = 1
     of_control: bool = True
+    of_error: bool = False
 
 
 LENSES: dict[str, Lens] = {
     "error": Lens("test error"),
-    "gap": Lens("generalisation gap"),
+    "gap": Lens("generalisation gap", of_error=True),
     "from_happy": Lens("distance to the happy centroid"),
     "from_own": Lens("distance to the own family's centroid"),
     "own_way": Lens("angle to the family's way, degrees", of_control=False),
     "relative_stability": Lens("relative stability R_f"),
     "clones": Lens("clones in the last layer", unhappy=-1),
     "order_deviation": Lens("deviation of learning times"),
-    "disagreement": Lens("disagreement with happy networks"),
+    "disagreement": Lens("disagreement with happy networks", of_error=True),
 }
 """The columns of `member_table` that are lenses."""
 

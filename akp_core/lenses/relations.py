@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from math import factorial
 
 import numpy as np
 import pandas as pd
@@ -35,9 +36,9 @@ def relations(
 ) -> pd.DataFrame:
     r"""Relate every two lenses, between stresses and within families.
 
-    *Between*: Spearman's rank correlation of the means of each stress (its onsets averaged; the control is
-    one); Fisher's interval; stresses permuted. *Within*: the mean over families of Spearman's correlation
-    over their members,
+    *Between*: Spearman's rank correlation of the means of each stress (its onsets averaged, families with
+    four networks or more; the control is one); Fisher's interval; stresses permuted. *Within*: the mean over
+    families of Spearman's correlation over their members,
 
     .. math:: \bar\rho = \frac1F \sum_f \rho_f ;
 
@@ -61,8 +62,9 @@ def relations(
     DataFrame
         One row a pair and question: ``first``, ``second``, ``question`` (`BETWEEN` or `WITHIN`), ``rho`` in
         [-1, 1] with ``low`` and ``high``, ``p_value``, ``q_value`` (Benjamini and Hochberg over the pairs of
-        that question), ``replicates`` (stresses or members), ``families`` (within) and ``verdict``:
-        together, opposed, not shown, or not testable with fewer than four replicates.
+        that question), ``replicates`` (stresses or members), ``families`` and ``verdict``:
+        together, opposed, not shown, or not testable with fewer than four replicates, or too few stresses
+        for any p-value below the level (then NaN).
 
     Raises
     ------
@@ -110,10 +112,12 @@ def _nothing(replicates: int, families: int = 0) -> dict[str, object]:
 def _between(
     both: pd.DataFrame, first: str, second: str, permutations: int, level: float, rng: np.random.Generator
 ) -> dict[str, object]:
-    means = both.groupby(["stress", "family"], sort=False)[[first, second]].mean().groupby("stress").mean()
+    grouped = both.groupby(["stress", "family"], sort=False)[[first, second]]
+    families = grouped.mean()[grouped.size() >= LEAST_MEMBERS]
+    means = families.groupby("stress").mean()
     count = len(means)
-    if count < LEAST_STRESSES:
-        return _nothing(count)
+    if count < LEAST_STRESSES or 2 / min(factorial(count), permutations + 1) >= level:
+        return _nothing(count, len(families))
     fixed = means[second].to_numpy()
     test = stats.permutation_test(
         (means[first].to_numpy(),),
@@ -126,7 +130,7 @@ def _between(
     rho = float(test.statistic)
     low, high = fisher_interval(rho, count, level)
     found = {"rho": rho, "low": low, "high": high, "p_value": float(test.pvalue)}
-    return {**found, "replicates": count, "families": both["family"].nunique()}
+    return {**found, "replicates": count, "families": len(families)}
 
 
 def _within(

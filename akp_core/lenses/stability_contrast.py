@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float64
 from scipy import stats
 
+from akp_core.dispersion.false_discoveries import q_values
 from akp_core.errors import expected, unknown_name, whole_number
 
 PERMUTATIONS = 9999
@@ -139,10 +140,8 @@ def weigh(
         blank = {**dict.fromkeys(Contrast.__annotations__, np.nan), "networks": len(values)}
         rows.append({"source": source, "statement": statement} | (asdict(found[-1]) if found[-1] else blank))
     table = pd.DataFrame(rows)
-    ranked = [i for i, (_, _, expects, _) in enumerate(tests) if expects and found[i]]
-    table["q_value"] = np.nan
-    if ranked:
-        table.loc[ranked, "q_value"] = stats.false_discovery_control(table.loc[ranked, "p_value"])
+    ranked = np.array([bool(expects) for _, _, expects, _ in tests])
+    table["q_value"] = q_values(table["p_value"].astype(float).where(ranked))
     verdicts = []
     for (_, _, expects, _), one, q in zip(tests, found, table["q_value"], strict=True):
         verdicts.append(
@@ -157,13 +156,15 @@ def readable(found: pd.DataFrame) -> pd.DataFrame:
     return shown.where(found[list(READERS)].notna(), "–").rename(columns=READERS)
 
 
-def said(found: pd.DataFrame) -> str:
+def said(found: pd.DataFrame, *, level: float = 0.05) -> str:
     """Sum up a table of verdicts in a sentence or two, in Markdown.
 
     Parameters
     ----------
     found : DataFrame
         From `signatures` or `weigh`; rows whose source is ``control`` are told apart.
+    level : float
+        That given to them.
     """
     control = found["source"] == CONTROL_ROW
     counts = found.loc[~control, "verdict"].value_counts()
@@ -173,8 +174,8 @@ def said(found: pd.DataFrame) -> str:
     for verdict in found.loc[control, "verdict"]:
         text += f" The control {words[verdict]} as it should."
     tests = found.loc[~control & found["q_value"].notna()]
-    if len(tests) and (tests["smallest_p"] >= 0.05).all():
-        text += " So few networks cannot give a p-value below 0.05: take more."
+    if len(tests) and (tests["smallest_p"] >= level).all():
+        text += f" So few networks cannot give a p-value below {level:g}: take more."
     return text
 
 

@@ -13,6 +13,7 @@ from scipy import stats
 
 from akp_core.dispersion.bootstrap import expanded_tail
 from akp_core.errors import AkpError, expected, whole_number
+from akp_core.trend import spearman
 
 PUBLISHED_EXPONENT, PUBLISHED_PREFACTOR = 0.5, 0.2
 """Petrini et al. 2021, arXiv:2105.02468, abstract: CIFAR-10, 15 architectures."""
@@ -136,11 +137,9 @@ def error_law(
     drawn = _bootstrap(logs, errors, smallest, draws, rng)
     tail = expanded_tail(len(parts), level)
     low, high = (float(end) for end in np.nanquantile(drawn, [tail, 1 - tail]))
-    ranks = [stats.rankdata(one) - (len(parts) + 1) / 2 for one in (x, y)]
-    scale = np.sqrt(np.square(ranks[0]).sum() * np.square(ranks[1]).sum()) or 1.0
     null = stats.permutation_test(
-        (ranks[0],),
-        lambda a, axis: (a * ranks[1]).sum(axis=axis) / scale,
+        (x,),
+        lambda a, axis: spearman(a, y, axis),
         permutation_type="pairings",
         n_resamples=draws,
         vectorized=True,
@@ -229,7 +228,7 @@ def card(row: pd.Series) -> dict[str, Any]:
 def _verdict(low: float, high: float) -> str:
     above, holds = low > 0, low <= PUBLISHED_EXPONENT <= high
     if holds:
-        return REPRODUCED if above else UNDECIDED
+        return REPRODUCED if above and high - low < 1 else UNDECIDED
     return OTHER if above else REFUTED
 
 

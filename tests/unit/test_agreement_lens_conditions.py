@@ -1,5 +1,7 @@
 """Populations compared at equal accuracy, the verdicts on them, and the charts that show them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +67,18 @@ def test_populations_that_do_not_get_there_say_so() -> None:
         dict(reversed(courses().items())), 0.5, size=3, rng=np.random.default_rng(0), **ASKED
     )
     assert late["difference"].isna().all()
+
+
+def test_the_smaller_of_two_populations_widens_the_interval_of_their_difference() -> None:
+    many, few = population(0.3), population(0.3, kind="recipe", seed=1)
+    few = replace(few, right=few.right[:3], members=few.members[:3])
+    widths = []
+    for pair in ({"many": many, "few": few}, {"few": few, "many": many}):
+        found = at_equal_accuracy(
+            pair, 0.5, size=2, level=0.5, draws=1999, permutations=19, rng=np.random.default_rng(0)
+        )
+        widths.append(float(found["difference_high"].iloc[1] - found["difference_low"].iloc[1]))
+    assert widths[0] == pytest.approx(widths[1], rel=0.1)
 
 
 def test_a_stressed_population_is_taken_after_its_stress_set_in() -> None:

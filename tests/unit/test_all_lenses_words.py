@@ -1,4 +1,4 @@
-"""What the page with all lenses says turns with its tables: yes, no, undecided and not testable, all of them."""
+"""What the page with all lenses says turns with its tables: yes, no, undecided and not testable."""
 
 import pandas as pd
 import pytest
@@ -27,7 +27,7 @@ def related(question: str = BETWEEN, **lenses: tuple[float, str]) -> pd.DataFram
     row = {"first": "error", "question": question, "low": -1.0, "high": 1.0, "replicates": 7}
     return pd.DataFrame(
         [
-            row | {"second": lens, "rho": rho, "verdict": word, "p_value": float("nan") if word == NONE else 0.01}
+            row | {"second": lens, "rho": rho, "verdict": word, "p_value": None if word == NONE else 0.01}
             for lens, (rho, word) in lenses.items()
         ]
     )

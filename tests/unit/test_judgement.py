@@ -7,7 +7,7 @@ from scipy.stats import norm, t
 
 from akp_core.dispersion.bootstrap import expanded_tail
 from akp_core.happiness import compare
-from akp_core.trend import trend
+from akp_core.trend import spearman, trend
 
 
 def networks(
@@ -57,6 +57,18 @@ def test_families_with_too_few_members_left_are_not_counted() -> None:
     table.loc[(table["stress"] == "stress 0") & few, "distance"] = np.nan
     assert trend(table, "features", permutations=99).stresses == 7
     assert trend(networks(1.0, stresses=3), "features").verdict == "not testable"
+
+
+def test_four_stresses_cannot_give_a_p_value_below_five_per_cent() -> None:
+    found = trend(networks(4.0, stresses=4), "features")
+    assert (found.rho, found.p_value) == (pytest.approx(1), pytest.approx(2 / 24))
+    assert found.verdict == "not testable"
+    assert trend(networks(4.0, stresses=4), "features", level=0.1).verdict == "AKP"
+
+
+def test_a_rank_correlation_with_something_unknown_is_unknown() -> None:
+    assert np.isnan(spearman(np.array([1.0, np.nan, 3.0, 4.0]), np.arange(4.0)))
+    assert spearman(np.ones(4), np.arange(4.0)) == 0
 
 
 def test_stresses_of_one_dispersion_have_no_trend() -> None:

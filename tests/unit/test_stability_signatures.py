@@ -78,6 +78,12 @@ def test_three_networks_decide_nothing_by_a_p_value_and_this_is_said() -> None:
     assert "take more" in contrasts.said(found)
 
 
+def test_what_is_said_of_few_networks_follows_the_level() -> None:
+    found = signs.signatures(planted(members=6), level=0.01)
+    assert "cannot give a p-value below 0.01" in contrasts.said(found, level=0.01)
+    assert "cannot give a p-value" not in contrasts.said(found, level=0.05)
+
+
 def test_lost_networks_leave_their_row_and_a_row_without_networks_is_undecided() -> None:
     table = planted()
     table.loc[(table["member"] == 0) & (table["step"] == 10), ["D", "G", "R"]] = np.nan
