@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from torch.nn.functional import cross_entropy
 
 from akp_core.datasets import Split
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.dispersion.inference import check_level
 from akp_core.errors import unknown_name
 from akp_core.outcome import Population
@@ -138,7 +138,7 @@ def compare(
     -----
     Cautious where chance errors of single images dominate (Owen). Where networks dominate and are few the
     plain percentiles are not: of differences that are 0 on average, 13 to 17 % were called one with 4
-    networks and 5 to 10 % with 10. So the ends are widened (`akp_core.dispersion.bootstrap.expanded_tail`),
+    networks and 5 to 10 % with 10. So the ends are widened (`akp_core.dispersion.expanded.expanded_tail`),
     which gives 2 to 5.5 % with 10 or 12.
 
     Cost: `RESAMPLES` x m x g multiplications.
@@ -149,8 +149,7 @@ def compare(
     if less is not None:
         fitted, drawn = _shares(less, networks, rng)
         means, resampled = means - fitted, resampled - drawn
-    tail = expanded_tail(members, level)
-    low, high = (float(q) for q in np.quantile(resampled, [tail, 1 - tail]))
+    low, high = (float(end) for end in expanded_ends(resampled, members, level))
     happier: Happier = "control" if low > 0 else "stressed" if high < 0 else "neither"
     return Difference(float(means[0]), float(means[1]), float(means[2]), (low, high), happier)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.happiness import RESAMPLES
 
 
@@ -34,8 +34,7 @@ class NetworksAndPatients:
         self._networks = rng.multinomial(members, np.full(members, 1 / members), size=RESAMPLES).astype(float)
         self._patients = rng.multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(float)
         self._images = members * (self._patients @ images)
-        tail = expanded_tail(members, level)
-        self._all, self._ends = members * images.sum(), [tail, 1 - tail]
+        self._all, self._members, self._level = members * images.sum(), members, level
 
     def mean(self, wrong: Float64[np.ndarray, "m g"]) -> tuple[float, float, float]:
         """Share of wrong images, and the ends of its interval.
@@ -51,5 +50,5 @@ class NetworksAndPatients:
             In [-1, 1] for counts and their differences.
         """
         drawn = ((self._networks @ wrong) * self._patients).sum(axis=1) / self._images
-        low, high = np.quantile(drawn, self._ends)
+        low, high = expanded_ends(drawn, self._members, self._level)
         return float(wrong.sum() / self._all), float(low), float(high)

@@ -9,10 +9,11 @@ import pandas as pd
 
 from akp_core.agreement.course import Course
 from akp_core.agreement.cube import as_parts, at_accuracy
-from akp_core.agreement.intervals import ends_of, image_weights, network_weights, redrawn
+from akp_core.agreement.intervals import image_weights, network_weights, redrawn
 from akp_core.agreement.learning_time import learning_times
 from akp_core.agreement.orders import orders_between
 from akp_core.agreement.true_positive import permutation_null, true_positive_agreement
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.errors import AkpError, unknown_name
 
 
@@ -94,7 +95,7 @@ def at_equal_accuracy(
         images = shared if _same_images(course, reference) else image_weights(belongs, draws, rng)
         values = redrawn(matched.right, networks, images, size, parts).corrected[:, 0]
         drawn[name] = values, float(found.corrected[0]), len(matched.network)
-        low, high = ends_of(values[:, None], len(matched.network), level, within=(-np.inf, 1))
+        low, high = expanded_ends(values[:, None], len(matched.network), level, within=(-np.inf, 1))
         row |= {
             "value": float(found.value[0]),
             "chance": float(found.chance[0]),
@@ -106,7 +107,7 @@ def at_equal_accuracy(
         }
         if name != first and first in drawn:
             fewer = min(len(matched.network), drawn[first][2])
-            apart = ends_of((values - drawn[first][0])[:, None], fewer, level / tests)
+            apart = expanded_ends((values - drawn[first][0])[:, None], fewer, level / tests)
             row |= {
                 "difference": drawn[name][1] - drawn[first][1],
                 "difference_low": float(apart[0][0]),

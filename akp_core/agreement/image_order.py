@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from akp_core.agreement.cube import as_parts
-from akp_core.agreement.intervals import ends_of, image_weights, network_weights
+from akp_core.agreement.intervals import image_weights, network_weights
 from akp_core.agreement.orders import check
 from akp_core.agreement.ranks import Orders, across
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.errors import AkpError, expected
 from akp_core.similarity.arrays import Array
 
@@ -124,7 +125,7 @@ def follows(
 
     whole = within(np.ones(n), np.ones(m))
     drawn = np.array([within(v, w) for w, v in zip(networks, images, strict=True)])
-    low, high = ends_of(drawn, m, level, within=(-1, 1))
+    low, high = expanded_ends(drawn, m, level, within=(-1, 1))
     overall = across(Orders(given[ordered], single).ranks(), Orders(known, single).ranks()).mean(axis=0)
     ranks = learnt.ranks()
     of_mean = across(ranks.mean(axis=0, keepdims=True), looks.ranks())[0]

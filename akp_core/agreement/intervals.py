@@ -6,17 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy import stats
 
 from akp_core.agreement.cube import as_cube, as_parts, check_size
 from akp_core.agreement.subsets import mean_product, symmetric
 from akp_core.agreement.true_positive import corrected, ratio, true_positive_agreement
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.errors import expected, whole_number
 from akp_core.similarity.arrays import Array
-
-BEYOND = 5
-"""Draws beyond the farthest percentile that is read off them, where one farther out is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,27 +96,6 @@ def redrawn(
     return Drawn(value, corrected(value, ratio(both, some)))
 
 
-def ends_of(
-    draws: np.ndarray, replicates: int, level: float, *, within: tuple[float, float] = (-np.inf, np.inf)
-) -> tuple[np.ndarray, np.ndarray]:
-    """Widened percentiles (Hesterberg 2015) of draws over the first axis, draws without a value left out.
-
-    Few networks, or a level shared by many intervals, ask for percentiles beyond all draws. Then those with
-    `BEYOND` draws farther out are moved out from the median as far as in a normal law.
-    """
-    tail = expanded_tail(replicates, level)
-    bare, filled = np.isnan(draws).all(axis=0), np.where(np.isnan(draws).all(axis=0), 0.0, draws)
-    if tail * len(draws) >= 1:
-        low, high = np.nanquantile(filled, [tail, 1 - tail], axis=0)
-    else:
-        seen = BEYOND / len(draws)
-        low, middle, high = np.nanquantile(filled, [seen, 0.5, 1 - seen], axis=0)
-        farther = stats.norm.ppf(tail) / stats.norm.ppf(seen)
-        low, high = middle - farther * (middle - low), middle + farther * (high - middle)
-    low, high = np.clip(low, *within), np.clip(high, *within)
-    return np.where(bare, np.nan, low), np.where(bare, np.nan, high)
-
-
 def agreement_intervals(
     correct: Array,
     *,
@@ -157,7 +132,7 @@ def agreement_intervals(
 
     Notes
     -----
-    Percentiles, widened for few networks (`akp_core.dispersion.bootstrap.expanded_tail`). Of exactly K
+    Percentiles, widened for few networks (`akp_core.dispersion.expanded.expanded_tail`). Of exactly K
     networks there is one group only, so their own luck does not show: give more networks than K.
     """
     cube = as_cube(correct)
@@ -168,8 +143,8 @@ def agreement_intervals(
     weights = network_weights(len(cube), draws, rng)
     drawn = redrawn(cube, weights, image_weights(belongs, draws, rng), size, parts)
     known = np.isfinite(true_positive_agreement(cube, size=size, classes=parts).corrected)
-    ends = ends_of(drawn.corrected, len(cube), level, within=(-np.inf, 1))
+    ends = expanded_ends(drawn.corrected, len(cube), level, within=(-np.inf, 1))
     return (
-        Interval(*ends_of(drawn.value, len(cube), level, within=(0, 1))),
+        Interval(*expanded_ends(drawn.value, len(cube), level, within=(0, 1))),
         Interval(*(np.where(known, end, np.nan) for end in ends)),
     )

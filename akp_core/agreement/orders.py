@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from akp_core.agreement.cube import as_parts
-from akp_core.agreement.intervals import ends_of, image_weights, network_weights
+from akp_core.agreement.intervals import image_weights, network_weights
 from akp_core.agreement.ranks import Orders, across, correlations, kendall
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.errors import AkpError, expected, unknown_name, whole_number
 from akp_core.similarity.arrays import Array
 
@@ -137,7 +138,7 @@ def order_agreement(
             for w, v in zip(networks, images, strict=True)
         ]
     )
-    low, high = ends_of(drawn[:, None], m, level, within=(-1, 1))
+    low, high = expanded_ends(drawn[:, None], m, level, within=(-1, 1))
     units = _units(orders.ranks())
     # The null of both coefficients is drawn with Spearman: exchange makes them rise and fall together.
     by_rank = (_squared(units) - m) / (m * (m - 1))
@@ -237,7 +238,7 @@ def orders_between(
     images = image_weights(belongs, draws, rng)
     drawn = np.array([_disattenuated(*means(*one)) for one in zip(images, wa, wb, strict=True)])
     value = _disattenuated(*whole)
-    low, high = (float(end[0]) for end in ends_of(drawn[:, None], min(len(a), len(b)), level))
+    low, high = (float(end[0]) for end in expanded_ends(drawn[:, None], min(len(a), len(b)), level))
     if np.isnan(value) or np.isnan(drawn).mean() > level:
         low = high = float("nan")
     ua, ub = (_units(order.ranks()) for order in orders)

@@ -109,7 +109,7 @@ def stability(
     -----
     The replicate is the image: its repeats are drawn together with it. Images that share a source, such as
     a patient, are drawn as if they did not, so that ends are then too narrow. The ends are percentiles of
-    the draws, moved outwards for few images (`akp_core.dispersion.bootstrap.expanded_tail`). In simulations
+    the draws, moved outwards for few images (`akp_core.dispersion.expanded.expanded_tail`). In simulations
     with 10 to 300 images of even, gamma or log-normal sizes of change, those at 95 % held the truth in 92
     to 94 %.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.errors import AkpError, expected, whole_number
 from akp_core.lenses.clones_networks import parameters
 from akp_core.lenses.clones_sweep import logits_on_test, usable
@@ -172,6 +172,5 @@ def _interval(
     ]
     weight = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), size=DRAWS)
     found = ((drawn[0] - drawn[1]) * weight).sum(axis=1) / (weight @ images)
-    tail = expanded_tail(min(len(wide), len(ensembles)), level)
-    low, high = (float(q) for q in np.quantile(found, [tail, 1 - tail]))
-    return low, high
+    low, high = expanded_ends(found, min(len(wide), len(ensembles)), level)
+    return float(low), float(high)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from akp_core.clones.critical import LEAST_CLONES
 from akp_core.clones.law import PowerLaw
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.errors import AkpError, expected
 from akp_core.lenses.clones_laws import law_of
 from akp_core.lenses.clones_sweep import CELL, Sweep
@@ -153,8 +153,7 @@ def growth(
     x = np.log([w for w, _ in groups])
     slope = (x - x.mean()) / np.square(x - x.mean()).sum()
     drawn = np.stack([rng.choice(g, (DRAWS, len(g))).mean(axis=1) for _, g in groups], axis=1) @ slope
-    tail = expanded_tail(min(len(g) for _, g in groups), level)
-    low, high = (float(q) for q in np.quantile(drawn, [tail, 1 - tail]))
+    low, high = (float(end) for end in expanded_ends(drawn, min(len(g) for _, g in groups), level))
     answer: Answer = "no" if not low <= 1 <= high else "yes" if low > 0 else "open"
     fitted = float(np.array([g.mean() for _, g in groups]) @ slope)
     return Growth(fitted, low, high, tuple(counted), answer)

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float64
 from scipy import stats
 
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.errors import AkpError, expected, whole_number
 from akp_core.trend import spearman
 
@@ -135,8 +135,7 @@ def error_law(
         raise expected("groups with different R_f", "one value in all of them")
     slope, height = _line(x[None], y[None])
     drawn = _bootstrap(logs, errors, smallest, draws, rng)
-    tail = expanded_tail(len(parts), level)
-    low, high = (float(end) for end in np.nanquantile(drawn, [tail, 1 - tail]))
+    low, high = (float(end) for end in expanded_ends(drawn, len(parts), level))
     null = stats.permutation_test(
         (x,),
         lambda a, axis: spearman(a, y, axis),

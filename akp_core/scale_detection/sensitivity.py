@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_tail
 from akp_core.errors import AkpError, expected, unknown_name, whole_number
 from akp_core.networks.tap import evaluating, tapped
 from akp_core.scale_detection.images import Probe

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_ends
 from akp_core.dispersion.geometry import check_resampling
 from akp_core.specifications.curve import VERDICTS, Curve
 
@@ -194,8 +194,7 @@ def _interval(curve: Curve, told: pd.DataFrame, rng: np.random.Generator) -> tup
             parts.append(g["effect"].to_numpy() + weights @ part)
         found.append(np.median(np.concatenate(parts, axis=1), axis=1))
     fewest = min(len(outcome.influence) for outcome in curve.outcomes)
-    tail = expanded_tail(fewest, curve.level)
-    low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
+    low, high = expanded_ends(np.concatenate(found), fewest, curve.level)
     return float(low), float(high)
 
 

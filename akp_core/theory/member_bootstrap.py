@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_tail
 from akp_core.errors import expected, whole_number
 from akp_core.similarity.calibration import check_rng
 from akp_core.theory.ornstein_uhlenbeck import number

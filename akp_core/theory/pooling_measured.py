@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from scipy import stats
 from scipy.ndimage import correlate1d
 
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_tail
 from akp_core.errors import expected, whole_number
 from akp_core.similarity.calibration import check_rng
 from akp_core.theory.ornstein_uhlenbeck import number

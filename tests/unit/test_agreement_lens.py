@@ -17,11 +17,11 @@ from akp_core.agreement import (
     permutation_null,
     true_positive_agreement,
 )
-from akp_core.agreement.intervals import ends_of, redrawn
+from akp_core.agreement.intervals import redrawn
 from akp_core.agreement.learning_time import examples
 from akp_core.agreement.ranks import Orders, kendall
 from akp_core.agreement.subsets import mean_extremes, mean_product, symmetric
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_ends, expanded_tail
 from akp_core.errors import AkpError
 
 # Three images, three networks, three epochs: the worked example of Pliushch et al. 2022.
@@ -379,9 +379,9 @@ def test_ends_that_lie_beyond_all_draws_are_reached(networks: int, level: float)
     found = []
     for seed in range(40):
         draws = 2 + np.random.default_rng(seed).standard_normal((499, 1))
-        low, high = ends_of(draws, networks, level)
+        low, high = expanded_ends(draws, networks, level)
         found.append(((low[0] - high[0]) / 2, (low[0] + high[0]) / 2))
     half, middle = np.mean(found, axis=0)
     assert half == pytest.approx(asked, rel=0.08)
     assert middle == pytest.approx(2, abs=0.1)
-    assert ends_of(draws, networks, level, within=(0.0, 3.0))[1] == 3
+    assert expanded_ends(draws, networks, level, within=(0.0, 3.0))[1] == 3

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm, t
 
-from akp_core.dispersion.bootstrap import expanded_tail
+from akp_core.dispersion.expanded import expanded_tail
 from akp_core.happiness import compare
 from akp_core.trend import spearman, trend
 
