@@ -46,6 +46,15 @@ def of_terciles(table: pd.DataFrame) -> str:
     return said + "So where families lie, and how tight each is, speak differently."
 
 
+def of_thirds(table: pd.DataFrame) -> str:
+    """Count the verdicts of `akp_core.evidence.terciles.over_studies`, by kind of pairs."""
+    said = []
+    for pairs, rows in table.groupby("pairs", sort=False):
+        counts = rows["verdict"].value_counts()
+        said.append(f"**pairs {pairs}: " + ", ".join(f"{n} × {word}" for word, n in counts.items()) + "**")
+    return f"Of {len(table) // 2} ways to rank, {'; '.join(said)}."
+
+
 def of_matching(table: pd.DataFrame, *, level: float = 0.05) -> str:
     """Say what is left of the spread among networks that err alike, also corrected for their number."""
     could = table[table["verdict"] != NOT_COMPARABLE]

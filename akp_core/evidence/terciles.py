@@ -6,6 +6,8 @@ the third that generalises worst more different from one another than the third 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64, Int64
@@ -15,7 +17,10 @@ from akp_core.dispersion.geometry import represented
 from akp_core.dispersion.inference import check_level
 from akp_core.errors import expected, unknown_name
 from akp_core.evidence.leave_out import log_ratio
+from akp_core.outcome import Population
 
+COLUMNS = {"error": "test_error", "gap": "gap", "loss": "test_loss"}
+"""Columns of `Population.members` by which a network can be happy."""
 ONE_FAMILY, ANY_FAMILY = "of one family", "of any family"
 
 
@@ -92,6 +97,36 @@ def terciles(
 
         rows.append({"pairs": pairs} | counted | log_ratio(effect, len(names), level))
     return pd.DataFrame(rows)
+
+
+def over_studies(
+    populations: Mapping[tuple[str, str], Population], tap: str, by: Sequence[str], *, level: float = 0.05
+) -> pd.DataFrame:
+    """`terciles` of several studies, by several definitions of happy.
+
+    Parameters
+    ----------
+    populations : mapping of (str, str) to Population
+        Named by images and network.
+    tap : str
+    by : sequence of {"error", "gap", "loss"}
+    level : float
+
+    Returns
+    -------
+    DataFrame
+        The rows of `terciles` with ``dataset``, ``network`` and ``definition`` before them.
+    """
+    parts = []
+    for (dataset, network), population in populations.items():
+        distances = population.distances(tap).numpy()
+        for definition in by:
+            if definition not in COLUMNS:
+                raise unknown_name("definition of happy", definition, COLUMNS)
+            found = terciles(population.members, distances, by=COLUMNS[definition], level=level)
+            named = {"dataset": dataset, "network": network, "definition": definition}
+            parts.append(pd.DataFrame([named] * len(found)).join(found))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _thirds(

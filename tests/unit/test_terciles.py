@@ -104,3 +104,28 @@ def test_bad_input_is_refused_in_one_line() -> None:
     few = table[table["member"] < 3].reset_index(drop=True)
     with pytest.raises(AkpError, match="at least 4 members, got 3"):
         terciles(few, np.zeros((len(few),) * 2))
+
+
+def test_thirds_of_several_studies_are_named_and_counted(tmp_path) -> None:
+    from akp_core.datasets import load
+    from akp_core.evidence.conclusions import of_thirds
+    from akp_core.evidence.terciles import over_studies
+    from akp_core.networks import Network
+    from akp_core.population import Study, run
+    from akp_core.recipe import Recipe
+    from akp_core.stress import Stress
+
+    stresses = (Stress("activation", "square"), Stress("loss", "hinge"))
+    study = Study(load("digits"), stresses, (0.5,), 4, Network("mlp", 8, 1), Recipe(epochs=1, batch=256))
+    population = run(study, store=tmp_path, progress=False)
+    table = over_studies({("digits", "mlp"): population}, "features", ["error", "gap"])
+    assert table["definition"].tolist() == ["error"] * 2 + ["gap"] * 2
+    alone = terciles(population.members, population.distances("features").numpy(), by="gap")
+    pd.testing.assert_frame_equal(table.iloc[2:][list(alone)].reset_index(drop=True), alone)
+    words = of_thirds(table.assign(verdict=["AKP", "none", "AKP", "AKP"]))
+    assert (
+        words
+        == "Of 2 ways to rank, **pairs of one family: 2 × AKP**; **pairs of any family: 1 × none, 1 × AKP**."
+    )
+    with pytest.raises(AkpError, match="unknown definition of happy 'eror': did you mean 'error'"):
+        over_studies({("digits", "mlp"): population}, "features", ["eror"])
