@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from akp_core.admission import admit_disturbance
 from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.identity import identity_of
 
@@ -78,6 +79,12 @@ class Disturbance:
             return f"from {self.low:g} up"
         return f"from {self.low:g} to {self.high:g}"
 
+    @property
+    def other_dose(self) -> float:
+        """A dose that is allowed and not neutral: an end of the range, or one more than neutral."""
+        ends = (end for end in (self.high, self.low) if isfinite(end) and end != self.neutral)
+        return next(ends, self.neutral + 1)
+
     def checked(self, dose: object) -> float:
         """Return a dose as a float; what is not a finite number in the range raises `AkpError`."""
         fits = isinstance(dose, int | float) and not isinstance(dose, bool)
@@ -91,18 +98,22 @@ DISTURBANCES: dict[str, Disturbance] = {}
 
 
 def register_disturbance(entry: Disturbance) -> Disturbance:
-    """Add a disturbance under its name.
+    """Add a disturbance of the user's under its name, once it has been tried (`akp_core.admission`).
+
+    A later entry of the same name takes the place of an earlier one, as when a cell is run again.
 
     Raises
     ------
     AkpError
-        For a name already taken, an unknown target, or a neutral dose outside the range.
+        For the name of one that this library has, an unknown target, a neutral dose outside the range, or a
+        function that will not do.
     """
-    if entry.name in DISTURBANCES or entry.name in _TAKEN:
+    if entry.name in BUILT_IN_DISTURBANCES or entry.name in _TAKEN:
         raise AkpError(f"disturbance {entry.name!r} is already registered; choose another name")
     if entry.target not in TARGETS:
         raise unknown_name("target of a disturbance", entry.target, TARGETS)
     entry.checked(entry.neutral)
+    admit_disturbance(entry.name, entry.target, entry.function, neutral=entry.neutral, other=entry.other_dose)
     DISTURBANCES[entry.name] = entry
     return entry
 
@@ -207,4 +218,7 @@ for _entry in (
     Disturbance("input_noise", "images", input_noise, 0, 0, inf, "in sd of the pixels", r"x + d\,\xi"),
     Disturbance("occlusion", "images", occlusion, 0, 0, 1, "a share of the side", r"(1 - m)\,x"),
 ):
-    register_disturbance(_entry)
+    DISTURBANCES[_entry.name] = _entry
+
+BUILT_IN_DISTURBANCES = frozenset(DISTURBANCES)
+"""The names that this library starts with, in every process."""

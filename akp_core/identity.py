@@ -36,7 +36,7 @@ def code_text(function: Any) -> str:
         return f"{code_text(function.func)}\n{plain_text([*function.args, function.keywords])}"
     if isinstance(function, FunctionType):
         held = [cell.cell_contents for cell in function.__closure__ or ()]
-        read = {k: function.__globals__[k] for k in function.__code__.co_names if k in function.__globals__}
+        read = {k: function.__globals__[k] for k in _names(function.__code__) if k in function.__globals__}
         given = [held, function.__defaults__, function.__kwdefaults__, read]
         return f"{source_text(function)}\n{plain_text(given)}"
     if inspect.isclass(function) or inspect.isbuiltin(function):
@@ -44,6 +44,12 @@ def code_text(function: Any) -> str:
     owner = getattr(function, "__self__", function)
     own = plain_text(getattr(owner, "__dict__", {}))
     return f"{source_text(type(owner))}\n{getattr(function, '__name__', '')}\n{own}"
+
+
+def _names(code: CodeType) -> list[str]:
+    """Names that code reads, those in its comprehensions and inner functions included, each once."""
+    inner = [_names(one) for one in code.co_consts if isinstance(one, CodeType)]
+    return list(dict.fromkeys([*code.co_names, *(name for names in inner for name in names)]))
 
 
 def source_text(thing: Any) -> str:

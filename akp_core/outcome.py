@@ -205,7 +205,8 @@ class Population:
         Raises
         ------
         AkpError
-            For a network that is not in the study, or a step at which its weights were not kept.
+            For a network that is not in the study, a step at which its weights were not kept, or where one of
+            its functions has been registered anew since it was trained.
         """
         row, data = self._known(family, member), self.study.data
         weights = generator(self.study.member_seed(member), "weights")
@@ -217,6 +218,13 @@ class Population:
         if segment is None:
             kept = ", ".join(map(str, self.kept(family)))
             raise expected(f"a step at which the weights of {family!r} are kept", repr(step), f"kept: {kept}")
+        trained_with = self.store.manifest(segment.key)["spec"]["phase"]["functions"]
+        if trained_with != segment.phase.as_dict()["functions"]:
+            raise expected(
+                f"the functions that {family!r} was trained with",
+                "others, registered since under their names",
+                "run the study again",
+            )
         tensors = self.store.state(segment.key).tensors
         for name, p in model.named_parameters():
             p.data.copy_(tensors[f"model/{name}"][0])

@@ -3,7 +3,7 @@
 A hot-swap is only interpretable when the two functions are known: a bounded activation cannot blow
 up, an even one erases the sign of its input, a loss that is not proper moves the target itself. So
 each entry declares its properties beside its function, tests hold the declarations to the functions,
-and the book prints the same table. A new entry is one ``register_*`` call.
+and the book prints the same table. A new entry is one ``register_*`` call, or one line of the tables below.
 
 A swap of dose below 1 puts in a *mixture*, the weighted mean of two functions. Every function here runs
 over a member axis (``torch.func.vmap``) and inside a captured CUDA graph: it reads no value on the host.
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from akp_core.admission import admit_activation, admit_loss
 from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.identity import identity_of
 
@@ -95,17 +96,36 @@ LOSSES: dict[str, Loss] = {}
 
 
 def register_activation(entry: Activation) -> Activation:
-    """Add an activation under its name; a name already taken is an error."""
-    if entry.name in ACTIVATIONS:
+    """Add an activation of the user's under its name, once it has been tried (`akp_core.admission`).
+
+    A later entry of the same name takes the place of an earlier one, as when a cell is run again; what was
+    trained with either stays apart, since the function is part of the key.
+
+    Raises
+    ------
+    AkpError
+        For the name of one that this library has, or a function that will not do.
+    """
+    if entry.name in BUILT_IN_ACTIVATIONS:
         raise AkpError(f"activation {entry.name!r} is already registered; choose another name")
+    admit_activation(entry.name, entry.function, bounded=entry.bounded, monotone=entry.monotone)
     ACTIVATIONS[entry.name] = entry
     return entry
 
 
 def register_loss(entry: Loss) -> Loss:
-    """Add a loss under its name; a name already taken is an error."""
-    if entry.name in LOSSES:
+    """Add a loss of the user's under its name, once it has been tried (`akp_core.admission`).
+
+    A later entry of the same name takes the place of an earlier one, as for `register_activation`.
+
+    Raises
+    ------
+    AkpError
+        For the name of one that this library has, or a function that will not do.
+    """
+    if entry.name in BUILT_IN_LOSSES:
         raise AkpError(f"loss {entry.name!r} is already registered; choose another name")
+    admit_loss(entry.name, entry.function)
     LOSSES[entry.name] = entry
     return entry
 
@@ -250,7 +270,7 @@ for _entry in (
     Activation("identity", lambda x: x, False, True, "x"),
     Activation("square", torch.square, False, False, "x^2"),
 ):
-    register_activation(_entry)
+    ACTIVATIONS[_entry.name] = _entry
 
 for _loss in (
     Loss("cross_entropy", lambda z, y: F.cross_entropy(z, y, reduction="none"), True, r"-\log p_y"),
@@ -264,4 +284,7 @@ for _loss in (
         r"-0.9 \log p_y - \tfrac{0.1}{C} \sum_c \log p_c",
     ),
 ):
-    register_loss(_loss)
+    LOSSES[_loss.name] = _loss
+
+BUILT_IN_ACTIVATIONS, BUILT_IN_LOSSES = frozenset(ACTIVATIONS), frozenset(LOSSES)
+"""The names that this library starts with, in every process."""

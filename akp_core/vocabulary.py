@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from akp_core.disturbances import DISTURBANCES, Disturbance
+from akp_core.disturbances import BUILT_IN_DISTURBANCES, DISTURBANCES, Disturbance
 from akp_core.errors import AkpError
-from akp_core.palette import ACTIVATIONS, LOSSES, Activation, Loss
+from akp_core.palette import (
+    ACTIVATIONS,
+    BUILT_IN_ACTIVATIONS,
+    BUILT_IN_LOSSES,
+    LOSSES,
+    Activation,
+    Loss,
+)
 
 Entry = Activation | Loss | Disturbance
 
@@ -20,11 +27,15 @@ _REGISTRIES: dict[type, dict[str, Entry]] = {
     Disturbance: DISTURBANCES,  # type: ignore[dict-item]
 }
 _LEARNT: list[Entry] = []  # a sender may change its mind: a cell of a notebook is run again
-_OURS = {kind: frozenset(entries) for kind, entries in _REGISTRIES.items()}
+_OURS: dict[type, frozenset[str]] = {
+    Activation: BUILT_IN_ACTIVATIONS,
+    Loss: BUILT_IN_LOSSES,
+    Disturbance: BUILT_IN_DISTURBANCES,
+}
 
 
 def added() -> tuple[Entry, ...]:
-    """Every entry registered since this library was imported, each with its identity made."""
+    """Every entry that is the user's and not this library's, each with its identity made."""
     entries = [
         entry
         for kind, registry in _REGISTRIES.items()

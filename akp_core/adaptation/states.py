@@ -36,6 +36,7 @@ OWN_TWIN, FAMILY, INSIDE, NEITHER, UNDECIDED, NOT_TESTABLE = (
     "not testable",
 )
 STATES = (OWN_TWIN, FAMILY, INSIDE, NEITHER, UNDECIDED, NOT_TESTABLE)
+"""What `end_states` may say of a family, in this order."""
 _TESTS = ("inside", "twin", "strangers", "outside")
 
 

@@ -20,6 +20,7 @@ NAMES: Mapping[str, str] = {
     "dct_share": "share of DCT coefficients",
     "dct_largest": "largest DCT coefficient",
 }
+"""The statistics of `image_statistics` by column, and how to call each."""
 """What `image_statistics` gives, and how to call it."""
 
 

@@ -28,15 +28,20 @@ AMBIENT = ("seed", "root")
 """Options that every data set may be given; one without chance, or without files, leaves them alone."""
 _LOADERS: dict[str, Callable[..., Dataset]] = {}
 _ABOUT: dict[str, About] = {}
+BUILT_IN: frozenset[str] = frozenset()
+"""The names that this library starts with."""
 
 
 def register(name: str, loader: Callable[..., Dataset], about: About | None = None) -> None:
     """Make a data set loadable by name.
 
+    A later loader of the same name takes the place of an earlier one, as when a cell is run again; what was
+    trained on either stays apart, since the images are part of the key.
+
     Parameters
     ----------
     name : str
-        A new name, without a colon.
+        A name that this library does not use, without a colon.
     loader : callable
         Takes some of `OPTIONS` as keyword-only arguments with defaults; returns a `Dataset`.
     about : About, optional
@@ -47,7 +52,7 @@ def register(name: str, loader: Callable[..., Dataset], about: About | None = No
     AkpError
         If the name is taken, or the loader asks for something that `load` does not pass on.
     """
-    if name in _LOADERS:
+    if name in BUILT_IN:
         raise expected("a new name for a data set", f"{name!r}, which is registered", "choose another")
     if ":" in name:
         raise expected("a name for a data set without a colon", repr(name), "a colon names a subset")
@@ -143,7 +148,10 @@ def load(
         if key not in takes:
             options = ", ".join(option for option in takes if option != "subset") or "none"
             raise AkpError(f"the data set {base!r} takes no option {key!r}; it takes: {options}")
-    return _LOADERS[base](**chosen)
+    data = _LOADERS[base](**chosen)
+    if not isinstance(data, Dataset):
+        raise expected(f"a Dataset from the loader of {base!r}", type(data).__name__)
+    return data
 
 
 def fetch(name: str, root: str | Path, *, side: int | None = None) -> Path:
@@ -220,3 +228,4 @@ register("folder", folder.load, folder.ABOUT)
 register("cifar10", cifar10.load, cifar10.ABOUT)
 register("pcam", pcam.load, pcam.ABOUT)
 register("medmnist", medmnist.load, medmnist.ABOUT)
+BUILT_IN = frozenset(_LOADERS)

@@ -94,6 +94,13 @@ class Catalogue:
     rows: Int64[Tensor, " n"] = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self) -> None:
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
+            self.class_names
+        ):
+            span = f"{int(self.labels.min())} to {int(self.labels.max())}"
+            raise expected(
+                f"labels of {self.name} from 0 to {len(self.class_names) - 1}, one class name each", span
+            )
         if not len(self.rows):
             object.__setattr__(self, "rows", torch.arange(len(self.labels)))
 

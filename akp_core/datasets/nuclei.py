@@ -120,15 +120,13 @@ def load(*, side: int = 24, fields: int = 10, seed: int = 0) -> Dataset:
     AkpError
         If an option is out of range.
 
-    Invariances
-    -----------
+    Notes
+    -----
     The split depends on the seed only. Field j of a patient is the same scene at every `side`, and the same
     bits for every number of fields > j.
 
-    Cost
-    ----
-    O(569 fields side^2): about 0.2 ms a field at 32 x 32, 0.7 ms at 64 x 64, on one core. Memory: the images,
-    and a few tens of MB.
+    Cost: O(569 fields side^2), about 0.2 ms a field at 32 x 32, 0.7 ms at 64 x 64, on one core. Memory: the
+    images, and a few tens of MB.
     """
     side, fields = whole_number("side", side, 16, 96), whole_number("fields", fields, 1, 1000)
     seed = whole_number("seed", seed, 0, 2**63 - 1)

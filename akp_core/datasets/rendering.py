@@ -105,13 +105,11 @@ def render(
     float32, shape (n, side, side)
         Grey values in [0, 1], multiples of 1/255; 0 is black.
 
-    Invariances
-    -----------
+    Notes
+    -----
     Bit-identical for every `chunk`.
 
-    Cost
-    ----
-    O(n k side^2 (LAST - FIRST)) time; `CHUNK_VALUES` values for each of about ten temporary arrays.
+    Cost: O(n k side^2 (LAST - FIRST)) time; `CHUNK_VALUES` values for each of about ten temporary arrays.
     """
     n, side = noise.shape[0], noise.shape[-1]
     step = chunk or max(1, CHUNK_VALUES // (scene.x.shape[1] * side * side))

@@ -69,9 +69,9 @@ def split_groups(
     AkpError
         If a class has fewer groups than there are parts.
 
-    Cost
-    ----
-    O(g log g).
+    Notes
+    -----
+    Cost: O(g log g).
     """
     weight = torch.tensor(list(fractions.values()), dtype=torch.float64)
     weight = weight / weight.sum()

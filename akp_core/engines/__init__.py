@@ -71,6 +71,10 @@ ENGINES: dict[str, Callable[[Architecture, Recipe, Resident, Sequence[int]], Blo
     "vectorised": Vectorised,
     "graphed": Graphed,
 }
+"""Every engine by name.
+
+:meta hide-value:
+"""
 
 
 def default(device: torch.device) -> str:

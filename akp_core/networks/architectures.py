@@ -126,3 +126,4 @@ BLUEPRINTS: dict[str, Blueprint] = {
     "resnet18": Blueprint(_resnet18, width=64, depth=2, halvings=lambda _: 3),
     "wide_resnet": Blueprint(_wide_resnet, width=64, depth=2, halvings=lambda _: 2),
 }
+"""Every architecture of `Network` by name; another one is one more line."""

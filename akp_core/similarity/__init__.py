@@ -22,7 +22,7 @@ from akp_core.similarity.convolution import as_features
 from akp_core.similarity.dissimilarity import rsa
 from akp_core.similarity.fingerprints import fingerprint, representation_fault, similarity_of_fingerprints
 from akp_core.similarity.matrices import both_estimators, chordal_distance, pairwise
-from akp_core.similarity.measures import MEASURES, Measure
+from akp_core.similarity.measures import MEASURES, Measure, register_measure
 from akp_core.similarity.minibatch import MinibatchCKA, centred_gram
 from akp_core.similarity.neighbours import mutual_neighbours
 from akp_core.similarity.predictions import disagreement_bound, prediction_disagreement
@@ -53,6 +53,7 @@ __all__ = [
     "prediction_disagreement",
     "procrustes",
     "pwcca",
+    "register_measure",
     "representation_fault",
     "restrict",
     "rsa",

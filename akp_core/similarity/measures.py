@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from akp_core.errors import AkpError
+from akp_core.similarity.admission import admit
 from akp_core.similarity.alignment import cka
 from akp_core.similarity.canonical import pwcca, pwcca_matrix, svcca, svcca_matrix
 from akp_core.similarity.dissimilarity import rsa, rsa_matrix
@@ -173,5 +175,24 @@ _ALL = (
     ),
 )
 
-MEASURES: MappingProxyType[str, Measure] = MappingProxyType({measure.name: measure for measure in _ALL})
-"""Every measure by name; read only."""
+_BY_NAME = {measure.name: measure for measure in _ALL}
+MEASURES: MappingProxyType[str, Measure] = MappingProxyType(_BY_NAME)
+"""Every measure by name; read only, but for `register_measure`."""
+BUILT_IN_MEASURES = frozenset(MEASURES)
+
+
+def register_measure(measure: Measure) -> Measure:
+    """Add a measure of the user's under its name, once its claims have been tried.
+
+    A later measure of the same name takes the place of an earlier one, as when a cell is run again.
+
+    Raises
+    ------
+    AkpError
+        For the name of one that this library has, or a claim that does not hold of two small representations.
+    """
+    if measure.name in BUILT_IN_MEASURES:
+        raise AkpError(f"measure {measure.name!r} is already registered; choose another name")
+    admit(measure)
+    _BY_NAME[measure.name] = measure
+    return measure

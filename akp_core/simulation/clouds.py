@@ -55,7 +55,10 @@ LAWS: MappingProxyType[str, Law] = MappingProxyType(
         "shell": Law("all equally far out, 20 directions", 20, _shell),
     }
 )
-"""Every law by name."""
+"""Every law by name.
+
+:meta hide-value:
+"""
 
 
 def permdisp_sizes(

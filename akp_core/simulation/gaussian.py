@@ -112,6 +112,40 @@ class GaussianPair:
         found: np.ndarray = np.arange(1, self.width + 1, dtype=np.float64) ** -float(self.decay)
         return found
 
+    @property
+    def directions(self) -> float:
+        r"""Directions in which features vary, :math:`d = (\operatorname{tr}\Sigma)^2/\|\Sigma\|_F^2`."""
+        return float(self.variances.sum() ** 2 / (self.variances**2).sum())
+
+    def biased_cka(self, examples: int) -> float:
+        r"""What the biased estimator of CKA says on average, to first order: a ratio of two exact means.
+
+        .. math:: \frac{\mathbb E \|X^\top Y\|_F^2}{\mathbb E \|X^\top X\|_F^2}
+                  = \frac{n \, \mathrm{CKA} + d}{n + d}
+
+        Parameters
+        ----------
+        examples : int
+            Their number n, at least 2. X and Y are centred.
+
+        Returns
+        -------
+        float
+            From CKA up to 1: near 1 where directions outnumber examples, whatever is true.
+
+        Raises
+        ------
+        AkpError
+            For fewer than two examples.
+
+        Notes
+        -----
+        By Isserlis' theorem, with n - 1 independent rows after centring. The mean of the ratio differs from
+        the ratio of the means by terms of order 1/n.
+        """
+        n = whole_number("examples", examples, 2)
+        return (n * self.cka + self.directions) / (n + self.directions)
+
     def covariances(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The (p, p) covariances of x, of y, and of x with y."""
         own = np.diag(self.variances)

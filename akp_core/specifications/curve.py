@@ -30,6 +30,7 @@ FACTORS = ("measure", "tap", "network", "dataset", "definition", "stress", "onse
 """What a specification chooses, by column of `Curve.table`."""
 
 VERDICTS = ("AKP", "none", "anti-AKP", "no prediction", "not testable")
+"""What a specification may answer."""
 _SIGNS = {"control": 1, "stressed": -1, "neither": 0}
 
 

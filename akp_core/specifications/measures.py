@@ -81,10 +81,15 @@ RULERS: MappingProxyType[str, Ruler] = MappingProxyType(
 
 
 def ruler(name: str) -> Ruler:
-    """Look up a measure of a specification; an unknown name raises `AkpError` with the valid ones."""
-    if name not in RULERS:
-        raise unknown_name("measure of a specification", name, RULERS)
-    return RULERS[name]
+    """Look up a measure of a specification; an unknown name raises `AkpError` with the valid ones.
+
+    A measure of the user's (`akp_core.similarity.register_measure`) goes by its own name, without options.
+    """
+    if name in RULERS:
+        return RULERS[name]
+    if name in MEASURES:
+        return Ruler(name, MEASURES[name].title, name)
+    raise unknown_name("measure of a specification", name, {*RULERS, *MEASURES})
 
 
 def turned(x: Float[Tensor, "n p"]) -> Float32[Tensor, "n w"]:

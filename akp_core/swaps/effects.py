@@ -14,6 +14,7 @@ from akp_core.outcome import Population
 from akp_core.study import CONTROL, Family
 
 Kind = Literal["activation", "loss"]
+"""What is swapped."""
 
 
 def courses(population: Population, kind: Kind) -> pd.DataFrame:

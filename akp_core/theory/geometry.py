@@ -29,7 +29,10 @@ DISTANCES: Mapping[str, Curve] = {
     "angle, arccos CKA": lambda s: np.arccos(np.clip(s, -1, 1)),
     "1 − CKA": lambda s: 1 - s,
 }
-"""What is called a distance of two representations, as a function of their similarity."""
+"""What is called a distance of two representations, as a function of their similarity.
+
+:meta hide-value:
+"""
 
 
 def blend(

@@ -139,7 +139,10 @@ SYMBOLS: tuple[Symbol, ...] = (
         "[0, 1]",
     ),
 )
-"""All symbols that the pages of theory share."""
+"""All symbols that the pages of theory share.
+
+:meta hide-value:
+"""
 
 
 def shape_of(symbol: Symbol) -> str:

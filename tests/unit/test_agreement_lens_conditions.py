@@ -1,16 +1,19 @@
 """Populations compared at equal accuracy, the verdicts on them, and the charts that show them."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 
 from akp_core.agreement import Follows, order_agreement, true_positive_agreement
 from akp_core.agreement.conclusions import agree, follow_images, independent, same_order
 from akp_core.agreement.conditions import at_equal_accuracy, of_kind, orders_beside
 from akp_core.agreement.course import Course, by_size, curve
-from akp_core.charts.agreement import agreement_curves, learnt_images, sizes, statistics_against_time
+from akp_core.charts.agreement import agreement_curves, sizes, statistics_against_time
+from akp_core.charts.learnt import learnt_images
 from akp_core.errors import AkpError
 
 N, LOOKS, M = 120, 12, 6
@@ -264,15 +267,21 @@ def test_charts_describe_themselves_and_refuse_what_they_cannot_draw() -> None:
             "image": [0, 3],
             "row": ["earliest", "never"],
             "place": [0, 0],
-            "label": ["benign", "malignant\n3 of 4"],
-            "time": [0.1, 1.0],
+            "label": ["benign", "malignant"],
         }
     )
-    shown = learnt_images(pictures, gallery).to_dict()
+    learnt = np.array([[0.1, 0.5, 0.5, np.inf], [0.3, 0.5, 0.5, 1.0]])
+    shown = learnt_images(pictures, gallery, learnt).to_dict()
     assert "not for clinical use" in shown["description"]
     values = next(iter(shown["datasets"].values()))
     assert all(one["url"].startswith("data:image/png;base64,") for one in values)
-    learnt_images(np.random.default_rng(0).random((4, 3, 100, 90)), gallery)
+    (slider,) = shown["params"]
+    for done, words in ((0, ("0 of 2", "0 of 2")), (10, ("1 of 2", "0 of 2")), (100, ("2 of 2", "1 of 2"))):
+        slider["value"] = done
+        svg = vl_convert.vegalite_to_svg(shown)
+        assert tuple(re.findall(r">(\d of 2)<", svg)) == words
+        assert svg.count('opacity="0.2"') == sum(word == "0 of 2" for word in words)
+    learnt_images(np.random.default_rng(0).random((4, 3, 100, 90)), gallery, learnt)
     points = pd.DataFrame({"time": [0.1, 0.2], "label": ["a", "b"], "entropy": [1.0, 2.0]})
     assert (
         "entropy in bits"
@@ -281,8 +290,9 @@ def test_charts_describe_themselves_and_refuse_what_they_cannot_draw() -> None:
     for call in (
         lambda: agreement_curves(table.iloc[:0].assign(condition="mlp")),
         lambda: sizes(pd.DataFrame(columns=["size", "value", "chance", "lower", "upper", "corrected"])),
-        lambda: learnt_images(pictures, gallery.assign(image=9)),
-        lambda: learnt_images(pictures[0], gallery),
+        lambda: learnt_images(pictures, gallery.assign(image=9), learnt),
+        lambda: learnt_images(pictures, gallery, learnt[:, :3]),
+        lambda: learnt_images(pictures[0], gallery, learnt),
         lambda: statistics_against_time(points, {}),
         lambda: agreement_curves(table),
     ):

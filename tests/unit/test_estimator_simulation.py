@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from akp_core.charts.estimators import laboratory
+from akp_core.charts.estimators import how_biased, laboratory
 from akp_core.errors import AkpError
 from akp_core.similarity import MEASURES, MinibatchCKA, StreamedCKA, cka, procrustes
 from akp_core.simulation.bandwidths import RELATIONS, bandwidths
@@ -90,6 +90,7 @@ def test_chance_is_known_exactly_without_relation(name: str) -> None:
         (lambda: GaussianPair(4, 0.5).draw(0, rng()), "examples as a whole number"),
         (lambda: GaussianPair(4, 0.5).draw(5, 3), "rng as a numpy.random.Generator, got int"),
         (lambda: GaussianPair(4, 0.5).known("cca", 5), "unknown measure 'cca'"),
+        (lambda: GaussianPair(4, 0.5).biased_cka(1), "examples as a whole number"),
         (lambda: population_cka(np.eye(2), np.eye(3), np.eye(2)), r"shapes \(p, p\), \(q, q\) and \(p, q\)"),
         (lambda: population_cka(np.eye(2), np.eye(2), np.full((2, 2), np.nan)), "finite covariances"),
         (lambda: population_cka(np.eye(2), np.zeros((2, 2)), np.eye(2)), "representations that vary"),
@@ -344,6 +345,30 @@ def test_the_chart_shows_what_is_chosen_and_says_what_it_shows() -> None:
             seen.add(svg)
     assert len(seen) == 6
     assert "Root mean square error against examples in a batch" in svg
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize(("examples", "width", "decay"), [(16, 64, 0.0), (64, 16, 0.5), (128, 128, 1.0)])
+def test_the_bias_of_cka_is_what_the_formula_says(
+    truth: float, examples: int, width: int, decay: float
+) -> None:
+    pair = GaussianPair(width, truth, decay)
+    drawn = estimates(pair, ["biased"], examples=examples, batch=8, repeats=200, rng=rng())["biased"]
+    assert drawn.mean() == pytest.approx(pair.biased_cka(examples), abs=0.02)
+    assert pair.directions == pytest.approx(width if decay == 0 else pair.directions)
+    assert pair.biased_cka(10**9) == pytest.approx(truth, abs=1e-5)
+
+
+def test_the_chart_of_the_bias_says_what_the_formula_says() -> None:
+    spec = how_biased().to_dict()
+    sliders = {p["name"]: p for p in spec["params"]}
+    assert all(p["bind"]["input"] == "range" for p in sliders.values())
+    for examples, width, truth in ((64, 64, 0.0), (1000, 16, 0.5)):
+        sliders["examples"]["value"], sliders["directions"]["value"] = examples, width
+        sliders["truth"]["value"] = truth
+        said = GaussianPair(width, truth, 0).biased_cka(examples)
+        words = f"Where {truth:.2f} is true, the biased one says {said:.2f}"
+        assert words in vl_convert.vegalite_to_svg(spec)
 
 
 def test_the_chart_leaves_out_what_has_no_value() -> None:

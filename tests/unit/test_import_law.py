@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = [
-    {"errors", "amounts", "identity", "memory", "seeds", "threads", "durable", "claims"},
+    {"errors", "amounts", "identity", "memory", "seeds", "threads", "durable", "claims", "admission"},
     {"palette", "disturbances", "datasets", "similarity", "dispersion", "deformation", "clones", "agreement"},
     {
         "networks",
@@ -32,7 +32,7 @@ FLOORS = [
     {"cost"},
     {"population"},
     {"happiness", "__main__"},
-    {"judgement", "trend", "specifications", "swaps", "evidence", "adaptation", "lenses", "charts"},
+    {"judgement", "trend", "specifications", "swaps", "evidence", "adaptation", "lenses", "charts", "live"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 LENSES = {"similarity", "dispersion", "deformation", "clones", "agreement"}
@@ -76,7 +76,7 @@ def test_no_room_looks_up(room: str) -> None:
 @pytest.mark.parametrize("room", sorted(LEVEL))
 def test_the_core_never_sees_the_book_nor_the_environment(room: str) -> None:
     barred = {"akp_book", "jupyter", "papermill", "jupytext", "IPython", "click"}
-    heavy = {"altair", "ipywidgets"} if LEVEL[room] < len(FLOORS) - 1 else set()
+    heavy = {"altair", "anywidget", "ipywidgets"} if LEVEL[room] < len(FLOORS) - 1 else set()
     for path in rooms()[room]:
         assert not {name.split(".")[0] for name in imported(path)} & (barred | heavy), path
         assert "environ" not in path.read_text("utf8"), path

@@ -225,7 +225,7 @@ def test_an_answer_of_the_core_on_a_page_is_one_line(book: Book) -> None:
         page.write_text(text)
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if not line.startswith("running")]
-    assert told[0].strip() == "cost: 0 seconds"
+    assert told[0].strip() == "experiment: cost: 0 seconds"
     assert len(told) == 2
     assert "akp: book/experiment: unknown activation 'rleu': did you mean 'relu'? valid: gelu" in told[1]
 
@@ -378,6 +378,7 @@ def test_the_readme_takes_its_table_from_the_printed_page(tmp_path: Path) -> Non
     entry = {"page": readme.PAGE, "parameters": {"members": {"value": 7}}, "seconds": 90.0}
     run = {"pages": [entry], "versions": {"torch": "9"}, "machine": {"cores": 3, "device": "box"}}
     (build / "html/run.json").write_text(json.dumps(run))
+    (build / "cold.json").write_text(json.dumps({"seconds": 90.0}))
     target = tmp_path / "README.md"
     target.write_text(f"before\n{readme.BEGIN}\nstale words\n{readme.END}\nafter\n")
     (tmp_path / "book").mkdir()
@@ -385,12 +386,16 @@ def test_the_readme_takes_its_table_from_the_printed_page(tmp_path: Path) -> Non
     text = target.read_text()
     assert "| tanh @ 25% | 20.0% | 0.50 (0.25 to 0.75) | 0.010 | anti-AKP |" in text
     assert "14 networks, 7 a family" in text
+    assert "whole book 1.5 min on 3 cores" in text
     assert "stale" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert (tmp_path / "book/figures/verdicts.svg").read_text().startswith("<svg")
     target.write_text("no marks")
     with pytest.raises(AkpError, match=r"expected the marks .* in README\.md"):
+        readme.write(tmp_path, build)
+    (build / "cold.json").unlink()
+    with pytest.raises(AkpError, match="expected a book of which no page was kept"):
         readme.write(tmp_path, build)
     with pytest.raises(AkpError, match=r"expected a printed book in .*nowhere, found none; run"):
         readme.write(tmp_path, tmp_path / "nowhere")
@@ -559,7 +564,7 @@ def test_unclear_declaration_is_an_error_of_the_page(line: str, said: str) -> No
 def test_table_marks_what_was_changed() -> None:
     written = table(DECLARED, check_all(DECLARED, {"members": 20}, "p"))
     assert "1 of 7 changed" in written
-    assert "| `members` | **20** | 10 | from 4 to 200 | members in each family |" in written
+    assert "| `members` | int | **20** (changed) | 10 | from 4 to 200 | members in each family |" in written
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,21 +21,28 @@ MODELS = pd.DataFrame(
 VERDICTS = pd.DataFrame({"measure": ["cka", "rsa"], "sentence": ["Verdict: AKP|a", "Verdict: none|b"]})
 
 
+def drawn(spec: dict) -> pd.DataFrame:
+    """The table of models that a chart holds."""
+    (text,) = (table for table in spec["datasets"].values() if table.startswith("measure,family"))
+    return pd.read_csv(io.StringIO(text))
+
+
 def test_a_menu_chooses_among_the_measures() -> None:
     spec = by_measure(MODELS, VERDICTS, start="rsa").to_dict()
     (menu,) = spec["params"]
     assert menu["value"] == "rsa"
     assert menu["bind"]["options"] == ["cka", "rsa"]
     assert "2 measures" in spec["description"]
-    tables = [table for table in spec["datasets"].values() if "x" in table[0]]
-    assert len(tables[0]) == 16
-    assert max(abs(row[axis]) for row in tables[0] for axis in "xy") == 1
+    table = drawn(spec)
+    assert len(table) == 16
+    assert table[["x", "y"]].abs().max().max() == 1
 
 
 def test_models_without_a_place_are_kept_out_of_the_scale_not_of_the_chart() -> None:
     nowhere = MODELS.assign(x=np.nan, y=np.nan, distance=np.nan)
     spec = by_measure(nowhere, VERDICTS).to_dict()
-    assert [row["x"] for table in spec["datasets"].values() for row in table if "x" in row] == [None] * 16
+    assert drawn(spec)["x"].isna().all()
+    assert len(drawn(spec)) == 16
 
 
 def test_what_does_not_fit_is_refused() -> None:
