@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 from akp_core.stress import percent
 
@@ -58,7 +58,7 @@ def recovery_curves(errors: pd.DataFrame, places: pd.DataFrame) -> alt.VConcatCh
     ends = error[(error["since"] >= 0) & (error["kind"] == "pulse")].groupby(["what", "onset"], sort=False)
     over = ends["epoch"].min().reset_index()
     undone = (
-        alt.Chart(over)
+        alt.Chart(as_lines(rounded(over, 3)))
         .transform_filter(chosen)
         .mark_rule(strokeDash=[4, 4], color="gray")
         .encode(x="epoch:Q", tooltip=[alt.Tooltip("epoch:Q", title="the pulse is undone at epoch")])
@@ -94,16 +94,16 @@ def _curve(
 ) -> tuple[alt.Chart, ...]:
     legend = alt.Legend(orient="top", symbolOpacity=1, symbolStrokeWidth=3)
     scale = alt.Scale(domain=list(KINDS))
-    base = alt.Chart(table).transform_filter(chosen)
+    base = alt.Chart(as_lines(table)).transform_filter(chosen)
     along = alt.X(f"{x}:Q", title="epoch of training", scale=alt.Scale(zero=True))
     colour = alt.Color("kind:N", title=None, scale=scale, legend=legend)
     tip = ["kind:N", "epoch:Q", "value:Q", "low:Q", "high:Q"]
-    rule = alt.Chart(table).mark_rule(color="gray").encode(y=alt.datum(reference))
-    band = base.mark_area(opacity=0.22).encode(
+    rule = alt.Chart(pd.DataFrame({"at": [reference]})).mark_rule(color="gray", aria=False).encode(y="at:Q")
+    band = base.mark_area(opacity=0.22, aria=False).encode(
         x=along, y=alt.Y("low:Q", title=title), y2="high:Q", color=colour
     )
     dash = alt.StrokeDash("kind:N", title=None, scale=scale, legend=legend)
-    line = base.mark_line(strokeWidth=2.5).encode(
+    line = base.mark_line(strokeWidth=2.5, aria=False).encode(
         x=along, y=alt.Y("value:Q", title=title), color=colour, strokeDash=dash
     )
     dots = base.mark_point(filled=True, size=50, opacity=1).encode(
@@ -136,7 +136,7 @@ def end_states(states: pd.DataFrame, margin: float) -> alt.LayerChart | alt.Face
         value="all",
         bind=alt.binding_radio(options=["all", *KINDS], labels=["both", *KINDS], name="Show "),
     )
-    base = alt.Chart(drawn).transform_filter(
+    base = alt.Chart(as_lines(drawn)).transform_filter(
         (alt.datum.tap == tap) & ((picked == "all") | (alt.datum.kind == picked))
     )
     scale = alt.Scale(domain=list(STATES))
@@ -150,15 +150,20 @@ def end_states(states: pd.DataFrame, margin: float) -> alt.LayerChart | alt.Face
         scale=alt.Scale(zero=False),
     )
     tip = ["family:N", "state:N", "near:Q", "outside:Q"]
-    across = base.mark_rule(opacity=0.35).encode(x=alt.X("near_low:Q"), x2="near_high:Q", y=y, color=colour)
-    up = base.mark_rule(opacity=0.35).encode(x=x, y=alt.Y("outside_low:Q"), y2="outside_high:Q", color=colour)
+    across = base.mark_rule(opacity=0.35, aria=False).encode(
+        x=alt.X("near_low:Q"), x2="near_high:Q", y=y, color=colour
+    )
+    up = base.mark_rule(opacity=0.35, aria=False).encode(
+        x=x, y=alt.Y("outside_low:Q"), y2="outside_high:Q", color=colour
+    )
     points = base.mark_point(filled=True, size=90, opacity=0.95).encode(
         x=x, y=y, color=colour, shape=shape, tooltip=tip
     )
-    halfway = alt.Chart(drawn).mark_rule(color="gray", strokeDash=[4, 4]).encode(x=alt.datum(0.5))
-    no_nearer = alt.Chart(drawn).mark_rule(color="gray").encode(x=alt.datum(1))
-    as_far = alt.Chart(drawn).mark_rule(color="gray").encode(y=alt.datum(1))
-    limit = alt.Chart(drawn).mark_rule(color="gray", strokeDash=[4, 4]).encode(y=alt.datum(1 + margin))
+    lone = alt.Chart(pd.DataFrame({"half": [0.5], "one": [1.0], "limit": [1 + margin]}))
+    solid = lone.mark_rule(color="gray", aria=False)
+    dashed = lone.mark_rule(color="gray", strokeDash=[4, 4], aria=False)
+    halfway, limit = dashed.encode(x="half:Q"), dashed.encode(y="limit:Q")
+    no_nearer, as_far = solid.encode(x="one:Q"), solid.encode(y="one:Q")
     counted = ", ".join(f"{n} {s}" for s, n in states["state"].value_counts().items())
     return (
         alt.layer(halfway, no_nearer, as_far, limit, across, up, points)

@@ -1,19 +1,14 @@
-"""Charts of *Agreement*: what networks have right together, and which images they learn first."""
+"""Charts of *Agreement*: what networks have right together, and what the order of learning follows."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 import altair as alt
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from PIL import Image
 
-from akp_core.charts.tables import needs, rounded
-from akp_core.errors import AkpError, expected, whole_number
+from akp_core.charts.tables import as_lines, needs, rounded
+from akp_core.errors import AkpError
 
 LINES = ("networks", "chance at this accuracy", "most that accuracy allows", "least that accuracy allows")
 DASHES = ((1, 0), (6, 4), (2, 2), (2, 2))
@@ -47,10 +42,7 @@ def agreement_curves(curves: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     conditions = list(dict.fromkeys(curves["condition"]))
     named = dict(zip(("value", "chance", "upper", "lower"), LINES, strict=True))
     table = rounded(curves[["condition", *names]], 3).rename(columns=named)
-    kept = alt.InlineData(
-        values=table.to_csv(index=False),
-        format=alt.CsvDataFormat(type="csv", parse=dict.fromkeys(table.columns[1:], "number")),
-    )
+    kept = as_lines(table)
     chosen, x = _menus(conditions)
     scale = alt.Scale(domain=[0, 1])
     along = alt.X("x:Q", title="share of training, or accuracy", scale=alt.Scale(domain=[0, 1], nice=False))
@@ -58,7 +50,7 @@ def agreement_curves(curves: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         alt.Chart(kept)
         .transform_filter(alt.datum.condition == chosen)
         .transform_calculate(x=alt.datum[x])
-        .mark_area(opacity=opacity, color=colour)
+        .mark_area(opacity=opacity, color=colour, aria=False)
         .encode(x=along, y=alt.Y(f"{ends[0]}:Q", scale=scale), y2=f"{ends[1]}:Q")
         for ends, colour, opacity in BANDS
     )
@@ -68,10 +60,10 @@ def agreement_curves(curves: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         .transform_filter(alt.datum.condition == chosen)
         .transform_fold(list(LINES), as_=["line", "share"])
         .transform_calculate(x=alt.datum[x])
-        .mark_line(strokeWidth=2)
+        .mark_line(strokeWidth=2, aria=False)
         .encode(
             x=along,
-            y=alt.Y("share:Q", title="TPa", scale=scale),
+            y=alt.Y("share:Q", title="true-positive agreement", scale=scale),
             color=alt.Color(
                 "line:N",
                 title=None,
@@ -138,8 +130,12 @@ def sizes(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         alt.Chart(long)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=45, filled=True))
         .encode(
-            x=alt.X("size:O", title="networks that must agree, K", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("share:Q", title="TPa, or agreement beyond chance", scale=alt.Scale(domain=[0, 1])),
+            x=alt.X("size:O", title="networks that must agree", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y(
+                "share:Q",
+                title="true-positive agreement, or agreement beyond chance",
+                scale=alt.Scale(domain=[0, 1]),
+            ),
             color=alt.Color(
                 "line:N", title=None, legend=legend, scale=alt.Scale(domain=domain, range=colours)
             ),
@@ -162,69 +158,6 @@ def sizes(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     )
 
 
-def learnt_images(
-    images: Float[np.ndarray, "n c h w"], table: pd.DataFrame, *, side: int = 72
-) -> alt.LayerChart | alt.FacetChart:
-    """Show pictures in rows, each with a word below it.
-
-    Parameters
-    ----------
-    images : (n, c, h, w) float array
-        In [0, 1], of one or three channels (others are averaged).
-    table : DataFrame
-        One row a picture: ``image`` (its number in `images`), ``row`` (words for the row), ``place`` (0, 1,
-        ... from the left), ``label`` (words below), ``time`` (for the tip).
-    side : int
-        Pixels of a picture on the page; smaller ones are enlarged without smoothing.
-
-    Raises
-    ------
-    AkpError
-        For an empty table, numbers that are no image, or images that are none.
-    """
-    needs(table, ["image", "row", "place", "label", "time"])
-    side = whole_number("side", side, 16, 512)
-    if np.ndim(images) != 4:
-        raise expected("images of shape (n, c, h, w)", f"shape {np.shape(images)}")
-    if table.empty or not table["image"].between(0, len(images) - 1).all():
-        raise expected(f"numbers of images from 0 to {len(images) - 1}, one at least", str(len(table)))
-    shown = rounded(table[["row", "place", "label", "time"]], 3).assign(
-        url=[_png(np.asarray(images[int(k)]), side) for k in table["image"]]
-    )
-    rows, wide = list(dict.fromkeys(table["row"])), int(table["place"].max()) + 1
-    base = alt.Chart(shown).encode(
-        x=alt.X("place:O", axis=None), y=alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelLimit=150))
-    )
-    pictures = base.mark_image(width=side, height=side, yOffset=-15).encode(
-        url="url:N", tooltip=["label:N", "time:Q"]
-    )
-    words = base.mark_text(yOffset=side // 2 - 6, fontSize=11, lineBreak="\n", baseline="top").encode(
-        text="label:N"
-    )
-    said = "; ".join(
-        f"{row}: {', '.join(table.loc[table['row'] == row, 'label'].astype(str))}" for row in rows
-    )
-    return alt.layer(pictures, words).properties(
-        width=(side + 6) * wide,
-        height=(side + 36) * len(rows),
-        description=f"Rows of images with their labels, not for clinical use. {said}.".replace("\n", " "),
-    )
-
-
-def _png(image: Float[np.ndarray, "c h w"], side: int) -> str:
-    """An image as a picture in the page itself."""
-    mode = image if len(image) == 3 else image.mean(axis=0, keepdims=True)
-    pixels = np.rint(255 * np.clip(mode, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
-    picture = Image.fromarray(pixels if len(mode) == 3 else pixels[:, :, 0])
-    if min(picture.size) < side:
-        picture = picture.resize((side, side), Image.Resampling.NEAREST)
-    else:
-        picture = picture.resize((side, side), Image.Resampling.BILINEAR)
-    file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
 def statistics_against_time(table: pd.DataFrame, titles: dict[str, str]) -> alt.Chart:
     """Draw the learning time of every image against a statistic that a menu chooses.
 
@@ -238,27 +171,23 @@ def statistics_against_time(table: pd.DataFrame, titles: dict[str, str]) -> alt.
     needs(table, ["time", "label", *titles])
     if table.empty or not titles:
         raise AkpError("expected at least one image and one statistic to draw")
-    wide = rounded(table[["label", "time", *titles]], 3)
-    points = alt.InlineData(
-        values=wide.to_csv(index=False),
-        format=alt.CsvDataFormat(type="csv", parse=dict.fromkeys(["time", *titles], "number")),
-    )
+    points = as_lines(rounded(table[["label", "time", *titles]], 3))
     first = next(iter(titles))
     chosen = alt.param(
         name="statistic",
         value=first,
         bind=alt.binding_select(options=list(titles), labels=list(titles.values()), name="Statistic "),
     )
-    labels = list(dict.fromkeys(table["label"]))
+    each = alt.Scale(domain=list(dict.fromkeys(table["label"])))
     return (
         alt.Chart(points)
         .transform_calculate(value=alt.datum[chosen])
         .mark_point(filled=True, size=36, opacity=0.6, aria=False)
         .encode(
             x=alt.X("value:Q", title="statistic of the image", scale=alt.Scale(zero=False)),
-            y=alt.Y("time:Q", title="learnt at, share of training"),
-            color=alt.Color("label:N", title=None, sort=labels, legend=alt.Legend(orient="top")),
-            shape=alt.Shape("label:N", title=None, sort=labels, legend=alt.Legend(orient="top")),
+            y=alt.Y("time:Q", title="learnt after, share of training"),
+            color=alt.Color("label:N", title=None, scale=each, legend=alt.Legend(orient="top")),
+            shape=alt.Shape("label:N", title=None, scale=each, legend=alt.Legend(orient="top")),
             tooltip=["label:N", "value:Q", "time:Q"],
         )
         .add_params(chosen)

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import lines_of_numbers, needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError, unknown_name
 
 QUANTITIES = {
@@ -96,11 +96,16 @@ def chunk_curves(
         f"indexof({json.dumps(known)}, {menu.name})"
         for known, menu in zip((titles, layers, conditions), menus, strict=True)
     ]
-    base = alt.Chart(lines_of_numbers(rounded(numbers, 3))).transform_filter(
+    base = alt.Chart(as_lines(rounded(numbers, 3))).transform_filter(
         " && ".join(f"datum.{name} === {where}" for name, where in zip(words, at, strict=True))
     )
+    reference = None if published is None else published.reindex(columns=["size", *quantities])
+    # ends of our own: not everything was published, and an axis of nothing has none
+    sizes = pd.concat([means["size"], *([] if reference is None else [reference["size"]])])
     x = alt.X(
-        "size:Q", title="units in the chunk (log scale)", scale=alt.Scale(type="log", base=2, nice=False)
+        "size:Q",
+        title="units in the chunk (log scale)",
+        scale=alt.Scale(type="log", base=2, nice=False, domain=[int(sizes.min()), int(sizes.max())]),
     )
     y = alt.Y("value:Q", title="mean over networks and chunks", scale=alt.Scale(domain=[0, 1], clamp=True))
     colour = alt.Color(
@@ -111,15 +116,15 @@ def chunk_curves(
     )
     tip = ["width:Q", "size:Q", "value:Q", "low:Q", "high:Q"]
     parts: list[alt.Chart] = [
-        base.mark_rule(opacity=0.5).encode(x=x, y="low:Q", y2="high:Q", color=colour),
-        base.mark_line(strokeWidth=2.5).encode(x=x, y=y, color=colour),
+        base.mark_rule(opacity=0.5, aria=False).encode(x=x, y="low:Q", y2="high:Q", color=colour),
+        base.mark_line(strokeWidth=2.5, aria=False).encode(x=x, y=y, color=colour),
         base.mark_point(filled=True, size=45, opacity=1).encode(x=x, y=y, color=colour, tooltip=tip),
     ]
-    if published is not None:
-        reference = published.reindex(columns=["size", *quantities]).melt("size", quantities, "quantity")
-        reference["quantity"] = reference["quantity"].map(quantities.index)
+    if reference is not None:
+        long = reference.melt("size", quantities, "quantity").dropna()
+        long["quantity"] = long["quantity"].map(quantities.index)
         parts.append(
-            alt.Chart(reference)
+            alt.Chart(as_lines(long))
             .transform_filter(f"datum.quantity === {at[0]}")
             .mark_line(strokeDash=[6, 4], strokeWidth=2, color="gray", point=alt.OverlayMarkDef(color="gray"))
             .encode(x=x, y=y, tooltip=[alt.Tooltip("value:Q", title=PUBLISHED)])
@@ -157,21 +162,25 @@ def counts(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     drawn = table.dropna(subset=["clones"])
     if drawn.empty:
         raise AkpError("expected at least one number of clones, got none")
+    drawn = drawn[["layer", "by", "condition", "width", "clones", "low", "high"]]
     layers, thresholds, conditions = (
         list(dict.fromkeys(drawn[name])) for name in ("layer", "by", "condition")
     )
     menus = [_menu("layer", layers, "Last layer"), _menu("by", thresholds, "Counted by")]
-    base = alt.Chart(rounded(drawn)).transform_filter(
+    base = alt.Chart(as_lines(rounded(drawn, 3))).transform_filter(
         (alt.datum.layer == menus[0]) & (alt.datum.by == menus[1])
     )
     log: dict[str, Any] = {"type": "log", "base": 2, "nice": False}
+    units = sorted({int(width) for width in drawn["width"]})
     x = alt.X(
         "width:Q",
         title="units in the layer (log scale)",
-        scale=alt.Scale(**log),
-        axis=alt.Axis(values=sorted({int(w) for w in drawn["width"]})),
+        scale=alt.Scale(**log, domain=[min(units), max(units)]),
+        axis=alt.Axis(values=units),
     )
-    y = alt.Y("clones:Q", title="clones (log scale)", scale=alt.Scale(**log, domainMin=1, clamp=True))
+    y = alt.Y(
+        "clones:Q", title="clones in the layer (log scale)", scale=alt.Scale(**log, domainMin=1, clamp=True)
+    )
     colour = alt.Color(
         "condition:N",
         title=None,
@@ -180,8 +189,8 @@ def counts(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
             orient="top", columns=1, labelLimit=320, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1
         ),
     )
-    bars = base.mark_rule(strokeWidth=2).encode(x=x, y="low:Q", y2="high:Q", color=colour)
-    line = base.mark_line(strokeWidth=2.5).encode(
+    bars = base.mark_rule(strokeWidth=2, aria=False).encode(x=x, y="low:Q", y2="high:Q", color=colour)
+    line = base.mark_line(strokeWidth=2.5, aria=False).encode(
         x=x, y=y, color=colour, strokeDash=alt.StrokeDash("condition:N", sort=conditions, legend=None)
     )
     points = base.mark_point(filled=True, size=60, opacity=1).encode(
@@ -196,6 +205,7 @@ def counts(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         .properties(
             width=480,
             height=280,
+            title=alt.TitleParams("Where do clones appear?", anchor="start"),
             description=(
                 f"Interactive chart, both axes logarithmic. Menus choose the last layer "
                 f"({', '.join(map(str, layers))}) and how clones are counted. Lines, one for each of "

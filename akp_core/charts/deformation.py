@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from akp_core.charts.tables import lines_of_numbers, needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.deformation import fields, temperature_for
 from akp_core.deformation.folds import fold_scales
 from akp_core.errors import expected
@@ -94,7 +94,7 @@ def bend_an_image(
         alt.param(
             name="cutoff",
             value=str(3 if 3 in cutoffs else cutoffs[0]),
-            bind=alt.binding_radio(options=[str(c) for c in cutoffs], name="Cutoff "),
+            bind=alt.binding_radio(options=[str(c) for c in cutoffs], name="Cutoff (half-waves a side) "),
         ),
         alt.param(
             name="field", value="1", bind=alt.binding_radio(options=[str(d) for d in draws], name="Draw ")
@@ -152,11 +152,17 @@ def bend_an_image(
         for panel, title, below in panels
     ]
     return (
-        alt.hconcat(*drawn, data=lines_of_numbers(table), spacing=14)
+        alt.hconcat(*drawn, data=as_lines(table), spacing=14)
         .add_params(*params)
         .properties(
-            description="Where a bent image reads its pixels, with squares where it folds; the bent image; "
-            "and noise of the same norm. Image, displacement, cutoff and draw can be chosen."
+            title=alt.TitleParams("What does a diffeomorphism do?", anchor="start"),
+            description=(
+                "Interactive chart of three pictures: an image with the places where its bent copy reads "
+                "rows and columns, and squares where the map folds; the bent copy; and the image with noise "
+                f"that changes it as much. A menu chooses the image ({', '.join(grey)}), a slider the "
+                "displacement, buttons the cutoff and the draw. Words above each picture say where the draw "
+                "begins to fold and how warm it is."
+            ),
         )
     )
 
@@ -176,20 +182,24 @@ def folding_shares(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     side = alt.param(
         name="side", value=sides[0], bind=alt.binding_radio(options=sides, name="Pixels along the side ")
     )
-    base = alt.Chart(rounded(shown.drop(columns=["share", "low", "high"]), 2)).transform_filter(
+    base = alt.Chart(as_lines(rounded(shown.drop(columns=["share", "low", "high"]), 2))).transform_filter(
         "toString(datum.side) == side"
     )
-    colour = alt.Color("cutoff:N", title="cutoff")
+    each = alt.Scale(domain=list(dict.fromkeys(shown["cutoff"])))
+    legend = alt.Legend(orient="top", symbolOpacity=1)
+    colour = alt.Color("cutoff:N", title="cutoff", scale=each, legend=legend)
     x = alt.X("ratio:Q", title="temperature, in units of the paper's upper limit T_max")
-    band = base.mark_area(opacity=0.2).encode(
+    band = base.mark_area(opacity=0.2, aria=False).encode(
         x=x, y=alt.Y("from:Q", title="fields that fold, %"), y2="to:Q", color=colour
     )
     line = base.mark_line(point=True).encode(
         x=x,
         y="percent:Q",
         color=colour,
-        shape=alt.Shape("cutoff:N", title="cutoff"),
-        tooltip=["side", "cutoff", "ratio", "displacement", "percent", "from", "to"],
+        shape=alt.Shape("cutoff:N", title="cutoff", scale=each, legend=legend),
+        tooltip=[
+            f"{name}:Q" for name in ("side", "cutoff", "ratio", "displacement", "percent", "from", "to")
+        ],
     )
     rule = (
         alt.Chart(pd.DataFrame({"ratio": [1.0]}))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import expected
 from akp_core.lenses.calls import HAPPIER, NOT_TESTABLE, SAME, UNHAPPIER
 from akp_core.study import CONTROL
@@ -73,7 +73,7 @@ def _networks(
     words = json.dumps(dict(labels))
     stresses = list(dict.fromkeys(networks["stress"]))
     return (
-        alt.Chart(drawn)
+        alt.Chart(as_lines(drawn))
         .transform_calculate(
             x="datum[across]",
             y="datum[upwards]",
@@ -114,10 +114,10 @@ def _calls(
         shade=called["effect"].clip(-_FARTHEST, _FARTHEST),
     )
     order = [text for name, text in labels.items() if name in set(called["lens"])]
-    base = alt.Chart(rounded(drawn.drop(columns="lens"), 2)).encode(
+    base = alt.Chart(as_lines(rounded(drawn.drop(columns="lens"), 2))).encode(
         x=alt.X("name:N", sort=order, title=None, axis=alt.Axis(labelAngle=-35, labelLimit=180)),
         y=alt.Y("family:N", sort=families, title=None),
-        tooltip=["family", "name", "effect", "call"],
+        tooltip=["family:N", "name:N", "effect:Q", "call:N"],
     )
     squares = base.mark_rect().encode(
         color=alt.Color(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 from akp_core.simulation.clouds import LAWS
 
@@ -36,7 +36,7 @@ def schemes(clouds: pd.DataFrame, *, level: float) -> alt.LayerChart | alt.Facet
         bind=alt.binding_radio(options=families, name="Networks in the families "),
     )
     base = (
-        alt.Chart(drawn)
+        alt.Chart(as_lines(drawn))
         .transform_filter(alt.datum.families == menu)
         .encode(
             y=alt.Y("law:N", sort=laws, title=None, axis=alt.Axis(labelLimit=220)),
@@ -55,7 +55,7 @@ def schemes(clouds: pd.DataFrame, *, level: float) -> alt.LayerChart | alt.Facet
     return (
         alt.layer(
             at.encode(x=alt.X("level:Q", title=_TITLE)),
-            base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=_TITLE), x2="high:Q"),
+            base.mark_rule(strokeWidth=2, aria=False).encode(x=alt.X("low:Q", title=_TITLE), x2="high:Q"),
             base.mark_point(filled=True, size=70, opacity=1).encode(
                 x=share, shape=alt.Shape("permute:N", title="permuted", legend=alt.Legend(orient="top"))
             ),

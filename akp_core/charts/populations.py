@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from akp_core.charts.tables import needs, rounded, top_of
+from akp_core.charts.tables import as_lines, needs, rounded, top_of
 from akp_core.errors import AkpError
 from akp_core.stress import percent
 from akp_core.study import CONTROL
@@ -36,7 +36,7 @@ def histories(
     """
     needs(history, ["family", "member", "epoch", value])
     families = list(dict.fromkeys(history["family"]))
-    base = alt.Chart(rounded(history[["family", "member", "epoch", value]])).encode(
+    base = alt.Chart(as_lines(rounded(history[["family", "member", "epoch", value]], 3))).encode(
         x=alt.X("epoch:Q", title="epoch", scale=alt.Scale(zero=True)),
         y=alt.Y(f"{value}:Q", title=title, scale=alt.Scale(zero=False)),
         color=alt.Color(
@@ -46,7 +46,7 @@ def histories(
             legend=alt.Legend(orient="top", columns=3, symbolOpacity=1, symbolStrokeWidth=3),
         ),
     )
-    each = base.mark_line(opacity=0.25, strokeWidth=1).encode(detail="member:N")
+    each = base.mark_line(opacity=0.25, strokeWidth=1, aria=False).encode(detail="member:N")
     mean = base.mark_line(strokeWidth=3).encode(y=alt.Y(f"mean({value}):Q", title=title))
     layers = [each, mean]
     if onset is not None:
@@ -94,7 +94,7 @@ def heatmap(
     )
     cell = size / max(values.shape)
     return (
-        alt.Chart(cells)
+        alt.Chart(as_lines(cells))
         .mark_rect()
         .encode(
             x=alt.X("column:N", sort=list(columns), title=None),
@@ -102,7 +102,7 @@ def heatmap(
             color=alt.Color(
                 "value:Q", title=title, scale=alt.Scale(scheme="viridis", domain=[0, 1], clamp=True)
             ),
-            tooltip=["row", "column", "value"],
+            tooltip=["row:N", "column:N", "value:Q"],
         )
         .properties(
             width=cell * len(columns),
@@ -128,18 +128,22 @@ def dispersions(cells: pd.DataFrame) -> alt.FacetChart:
     finite = cells.replace([np.inf, 0.0], np.nan).dropna(subset=["ratio"])
     drawn = rounded(finite[["family", "tap", "ratio", "low", "high", "verdict", "p_value"]], 3)
     order = list(dict.fromkeys(cells["family"]))
-    base = alt.Chart(drawn).encode(
+    rows = as_lines(drawn)
+    base = alt.Chart(rows).encode(
         y=alt.Y("family:N", sort=order, title=None),
         color=alt.Color(
             "verdict:N", title=None, scale=alt.Scale(domain=list(VERDICTS)), legend=alt.Legend(orient="top")
         ),
-        tooltip=["family", "tap", "ratio", "low", "high", "p_value", "verdict"],
+        tooltip=["family:N", "tap:N", "ratio:Q", "low:Q", "high:Q", "p_value:Q", "verdict:N"],
     )
     axis = alt.Scale(type="log")
     title = "dispersion, stressed over control (log scale)"
-    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=axis, title=title), x2="high:Q")
+    bars = base.mark_rule(strokeWidth=2, aria=False).encode(
+        x=alt.X("low:Q", scale=axis, title=title), x2="high:Q"
+    )
     points = base.mark_point(filled=True, size=60).encode(x=alt.X("ratio:Q", scale=axis, title=title))
-    one = alt.Chart(drawn).mark_rule(strokeDash=[4, 4], color="gray").encode(x=alt.datum(1))
+    one = alt.Chart(rows).mark_rule(strokeDash=[4, 4], color="gray", aria=False)
+    one = one.encode(x=alt.datum(1))
     taps = list(dict.fromkeys(cells["tap"]))
     return (
         alt.layer(one, bars, points)
@@ -200,7 +204,7 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
     furthest = drawn[["x", "y"]].abs().max(axis=1).groupby(drawn["tap"]).transform("max")
     drawn[["x", "y"]] = drawn[["x", "y"]].div(furthest.where(furthest > 0), axis=0)
     base = (
-        alt.Chart(rounded(drawn, 3))
+        alt.Chart(as_lines(rounded(drawn, 3)))
         .transform_filter(chosen)
         .transform_calculate(role=f"datum.stress == '{CONTROL}' ? '{ROLES[0]}' : '{ROLES[1]}'")
     )
@@ -211,7 +215,9 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
         "x": alt.X("x:Q", title="first principal coordinate", axis=plain, scale=square),
         "y": alt.Y("y:Q", title="second principal coordinate", axis=plain, scale=square),
     }
-    twins = base.mark_line(color="gray", opacity=0.35, strokeWidth=1).encode(**place, detail="member:N")
+    twins = base.mark_line(aria=False, color="gray", opacity=0.35, strokeWidth=1).encode(
+        **place, detail="member:N"
+    )
     shape = alt.Shape(
         "role:N", title=None, scale=alt.Scale(domain=list(ROLES), range=["circle", "triangle-up"])
     )
@@ -233,7 +239,7 @@ def explorer(networks: pd.DataFrame, cells: pd.DataFrame) -> alt.VConcatChart:
         )
 
     words = (
-        alt.Chart(cells[["tap", "stress", "onset", "sentence"]])
+        alt.Chart(as_lines(cells[["tap", "stress", "onset", "sentence"]]))
         .transform_filter((alt.datum.tap == tap) & (alt.datum.stress == stress) & (alt.datum.onset == onset))
         .transform_calculate(lines="split(datum.sentence, '|')")
         .mark_text(align="left", baseline="top", fontSize=13, lineHeight=18)

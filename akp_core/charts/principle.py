@@ -6,8 +6,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 
+_MENUS = {"tap": "Look at "}
 FOUND = ("spread", "gathered", "none", "not testable")
 
 
@@ -56,34 +57,44 @@ def effects(
     drawn.loc[~ends, ["low", "high"]] = np.nan
     order, groups = list(dict.fromkeys(table["label"])), []
     axis = alt.Scale(type="log") if log else alt.Scale(zero=True)
-    base = alt.Chart(rounded(drawn, 3)).encode(
+    base = alt.Chart(as_lines(rounded(drawn, 3))).encode(
         y=alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=220)),
-        tooltip=["label", "value", "low", "high", *extra],
+        tooltip=["label:N", "value:Q", "low:Q", "high:Q", *(f"{name}:N" for name in extra)],
     )
+    legend = alt.Legend(orient="top", columns=2, labelLimit=300)
     if by is not None:
         groups = list(dict.fromkeys(table[by]))
-        legend = alt.Legend(orient="top", columns=2, labelLimit=300)
         base = base.encode(
-            color=alt.Color(f"{by}:N", title=None, sort=groups, legend=legend),
-            shape=alt.Shape(f"{by}:N", sort=groups, legend=None),
+            color=alt.Color(f"{by}:N", title=None, scale=alt.Scale(domain=groups), legend=legend),
             yOffset=alt.YOffset(f"{by}:N", sort=groups),
         )
     chosen = None
     if menu is not None:
         options = list(dict.fromkeys(table[menu]))
         chosen = alt.param(
-            name="chosen", value=options[-1], bind=alt.binding_select(options=options, name=f"{menu} ")
+            name="chosen",
+            value=options[-1],
+            bind=alt.binding_select(options=options, name=_MENUS.get(menu, f"{menu.capitalize()} ")),
         )
         base = base.transform_filter(alt.datum[menu] == chosen)
     x = alt.X("value:Q", scale=axis, title=title)
     layers: list[alt.Chart] = []
     if len(band) == 2:
-        grey = base.mark_bar(color="gray", opacity=0.25, height=12)
+        grey = base.mark_bar(aria=False, color="gray", opacity=0.25, height=12)
         layers.append(grey.encode(x=alt.X("null_low:Q", scale=axis, title=title), x2="null_high:Q"))
     layers.append(
-        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=axis, title=title), x2="high:Q")
+        base.mark_rule(strokeWidth=2, aria=False).encode(
+            x=alt.X("low:Q", scale=axis, title=title), x2="high:Q"
+        )
     )
-    layers.append(base.mark_point(filled=True, size=70, opacity=1).encode(x=x))
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=x)
+    layers.append(
+        points
+        if by is None
+        else points.encode(
+            shape=alt.Shape(f"{by}:N", title=None, scale=alt.Scale(domain=groups), legend=legend)
+        )
+    )
     line = alt.Chart(pd.DataFrame({"at": [null]})).mark_rule(strokeDash=[4, 4], color="gray")
     layers.append(line.encode(x=alt.X("at:Q", scale=axis, title=title)))
     height = max(2, len(order)) * (20 + 10 * max(0, len(groups) - 1))
@@ -112,13 +123,13 @@ def measures(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     drawn["words"] = [f"{r:.2f}" if np.isfinite(r) else "–" for r in drawn["ratio"]]
     families, names = list(dict.fromkeys(drawn["family"])), list(dict.fromkeys(drawn["measure"]))
     drawn = drawn.replace([np.inf, -np.inf], np.nan)
-    base = alt.Chart(rounded(drawn, 3)).encode(
+    base = alt.Chart(as_lines(rounded(drawn, 3))).encode(
         x=alt.X("measure:N", sort=names, title=None, axis=alt.Axis(labelAngle=-40, orient="top")),
         y=alt.Y("family:N", sort=families, title=None, axis=alt.Axis(labelLimit=200)),
-        tooltip=["family", "measure", "ratio", "p_value", "found"],
+        tooltip=["family:N", "measure:N", "ratio:Q", "p_value:Q", "found:N"],
     )
     scale = alt.Scale(domain=list(FOUND), range=["#d95f02", "#1b74c5", "#8a8a8a", "#8a8a8a"])
-    cells = base.mark_rect(opacity=0.55).encode(
+    cells = base.mark_rect(opacity=0.55, aria=False).encode(
         color=alt.Color("found:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", columns=2))
     )
     numbers = base.mark_text(fontSize=12).encode(text="words:N")

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs
 from akp_core.errors import AkpError, expected
 from akp_core.scale_detection.task import ScaleTask
 
@@ -59,7 +59,7 @@ def the_task(task: ScaleTask) -> alt.LayerChart | alt.FacetChart:
     )
     hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False, title=None)
     reach = alt.Scale(domain=[-1.25, 1.25])
-    base = alt.Chart(sites).encode(
+    base = alt.Chart(as_lines(sites)).encode(
         x=alt.X("x:Q", axis=hidden, scale=reach), y=alt.Y("y:Q", axis=hidden, scale=reach)
     )
     ring = base.transform_calculate(
@@ -137,26 +137,30 @@ def curves(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     )
     up, whole = alt.Scale(type="log"), alt.Axis(tickMinStep=1, format="d")
     base = (
-        alt.Chart(rounded(drawn))
+        alt.Chart(as_lines(drawn))
         .transform_filter(chosen)
+        .transform_calculate(
+            # without an interval a bar of no length: an axis of nothing has no ends
+            lower="isValid(datum.low) ? datum.low : datum.value",
+            upper="isValid(datum.high) ? datum.high : datum.value",
+        )
         .encode(
             x=alt.X("layer:Q", title="layer", axis=whole, scale=alt.Scale(nice=False, padding=12)),
             color=alt.Color("state:N", title=None, sort=states, legend=alt.Legend(orient="top", columns=2)),
         )
     )  # fmt: skip
-    lines = base.mark_line(strokeWidth=1.5).encode(
+    lines = base.mark_line(strokeWidth=1.5, aria=False).encode(
         y=alt.Y("value:Q", title="sensitivity (log scale)", scale=up),
         strokeDash=alt.StrokeDash("state:N", sort=states, legend=None),
     )
-    bars = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", scale=up), y2="high:Q")
-    bars = bars.transform_filter("isValid(datum.low)")
+    bars = base.mark_rule(strokeWidth=1.5, aria=False).encode(y=alt.Y("lower:Q", scale=up), y2="upper:Q")
     points = base.mark_point(filled=True, size=45, opacity=1).encode(
         y=alt.Y("value:Q", scale=up),
         shape=alt.Shape("state:N", sort=states, legend=None),
-        tooltip=columns,
+        tooltip=[f"{name}:N" for name in columns[:4]] + [f"{name}:Q" for name in columns[4:]],
     )
     return (
-        alt.layer(lines, *([bars] if drawn["low"].notna().any() else []), points)
+        alt.layer(lines, bars, points)
         .add_params(*menus.values())
         .properties(
             width=460,

@@ -7,11 +7,12 @@ import json
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import lines_of_numbers, needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError, unknown_name
 
 HONESTY = ("cautious", "honest", "too eager", "an effect is there")
 
+_POWER = "studies that find the difference (power)"
 _COMPARED = {False: "other networks", True: "twins"}
 
 
@@ -56,7 +57,7 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
 
     shown = coded(rounded(sizes[[*key, "share", "low", "high", "simulations", "verdict"]]))
     base = (
-        alt.Chart(lines_of_numbers(shown))
+        alt.Chart(as_lines(shown))
         .transform_calculate(**named, verdict=f"{json.dumps(words['verdict'])}[datum.verdict_]")
         .transform_filter(chosen)
         .encode(
@@ -87,7 +88,7 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
     wide = shares.pivot(index=[f"{name}_" for name in key], columns="level", values="share")[each]
     wide = wide.set_axis([f"at{k}" for k in range(len(each))], axis=1)
     lines = (
-        alt.Chart(lines_of_numbers(wide.reset_index()))
+        alt.Chart(as_lines(wide.reset_index()))
         .transform_calculate(**named)
         .transform_filter(chosen)
         .transform_fold(list(wide.columns))
@@ -141,7 +142,9 @@ def reach(curves: pd.DataFrame, *, aim: float) -> alt.LayerChart | alt.FacetChar
         name="dimension",
         value=dimensions[len(dimensions) // 2],
         bind=alt.binding_select(
-            options=dimensions, labels=[f"{d:g}" for d in dimensions], name="Effective dimension "
+            options=dimensions,
+            labels=[f"{d:g}" for d in dimensions],
+            name="Directions in which networks vary ",
         ),
     )
     kinds = sorted({bool(value) for value in curves["paired"]})
@@ -149,46 +152,61 @@ def reach(curves: pd.DataFrame, *, aim: float) -> alt.LayerChart | alt.FacetChar
         name="paired",
         value=kinds[0],
         bind=alt.binding_radio(
-            options=kinds, labels=[_COMPARED[kind] for kind in kinds], name="Compared are "
+            options=kinds, labels=[_COMPARED[kind] for kind in kinds], name="Compare with "
         ),
     )
     drawn = rounded(curves[columns], 3)
+    key = ["paired", "ratio", "dimension"]
+    first = (
+        drawn["members"].where(drawn["power"] >= aim).groupby([drawn[name] for name in key]).transform("min")
+    )
+    drawn["enough"] = drawn["members"].eq(first)
     base = (
-        alt.Chart(drawn)
+        alt.Chart(as_lines(drawn))
         .transform_filter((alt.datum.dimension == menu) & (alt.datum.paired == whom))
         .encode(
             x=alt.X(
                 "members:Q",
                 title="networks in each family, or pairs of twins",
-                scale=alt.Scale(zero=False, nice=False),
+                scale=alt.Scale(
+                    domain=[int(drawn["members"].min()), int(drawn["members"].max())], nice=False
+                ),
             ),
             color=alt.Color(
                 "ratio:N",
-                title="times as wide",
+                title="spread, times as wide",
                 sort=ratios,
                 legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1),
             ),
             tooltip=["ratio:Q", "members:Q", "power:Q", "low:Q", "high:Q"],
         )
     )
-    upwards = alt.Y("power:Q", title="power", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    upwards = alt.Y("power:Q", title=_POWER, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     band = base.mark_area(opacity=0.2).encode(
-        y=alt.Y("low:Q", title="power", scale=alt.Scale(domain=[0, 1])), y2="high:Q"
+        y=alt.Y("low:Q", title=_POWER, scale=alt.Scale(domain=[0, 1])), y2="high:Q"
     )
     line = base.mark_line(point=True).encode(y=upwards)
+    # where a line first stands above the aim: the number that a reader came for
+    enough = base.transform_filter("datum.enough").encode(y=upwards)
+    ring = enough.mark_point(filled=False, size=170, strokeWidth=2, opacity=1, aria=False)
+    number = enough.mark_text(dy=-16, fontSize=13, fontWeight="bold", aria=False).encode(
+        text=alt.Text("members:Q")
+    )
     wanted = alt.Chart(pd.DataFrame({"aim": [aim]})).mark_rule(strokeDash=[4, 4]).encode(y=alt.datum(aim))
     return (
-        alt.layer(band, wanted, line)
-        .add_params(whom, menu)
+        alt.layer(band, wanted, line, ring, number)
+        .add_params(menu, whom)
         .properties(
             width=420,
             height=280,
+            title=alt.TitleParams("How many models do I need?", anchor="start"),
             description=(
                 f"Interactive chart. Choose {' or '.join(_COMPARED[kind] for kind in kinds)}, and one of "
-                f" {len(dimensions)} effective dimensions. Lines of the power of the Anna Karenina test "
+                f"{len(dimensions)} effective dimensions. Lines of the power of the Anna Karenina test "
                 "against the networks in each family, for "
                 f"{len(ratios)} ratios of spread from {ratios[0]:g} to {ratios[-1]:g}, each in the band of "
-                f"its simulation. A dashed line marks a power of {aim:.0%}."
+                f"its simulation. A dashed line marks a power of {aim:.0%}; a number is the first on its "
+                "line that reaches it."
             ),
         )
     )

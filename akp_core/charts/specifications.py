@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from akp_core.charts.populations import VERDICTS as TOLD
-from akp_core.charts.tables import lines_of_numbers, needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 from akp_core.stress import percent
 
@@ -62,7 +62,7 @@ def specification_curve(table: pd.DataFrame) -> alt.VConcatChart:
             menus.append(alt.param(name=f"only_{column}", value=-1, bind=bind))
             keeps.append(f"(only_{column} < 0 || datum.{column} == only_{column})")
     base = (
-        alt.Chart(lines_of_numbers(drawn))
+        alt.Chart(as_lines(drawn))
         .transform_filter(" && ".join(["datum[happy_by] != 0", *keeps]))
         .transform_calculate(
             ratio="exp(datum[happy_by] * datum.r)",
@@ -219,7 +219,7 @@ def verdict_shares(levels: pd.DataFrame, factors: Sequence[str] | None = None) -
     tidy = kept.assign(choice=label).melt("choice", list(VERDICTS), var_name="verdict", value_name="share")
     tidy["place"] = tidy["verdict"].map({v: k for k, v in enumerate(VERDICTS)})
     return (
-        alt.Chart(rounded(tidy[tidy["share"] > 0], 4))
+        alt.Chart(as_lines(rounded(tidy[tidy["share"] > 0], 3)))
         .mark_bar()
         .encode(
             x=alt.X(

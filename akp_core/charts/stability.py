@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from akp_core.charts.tables import needs
+from akp_core.charts.tables import as_lines, needs
 from akp_core.errors import AkpError
 
 QUANTITIES: Mapping[str, str] = {
@@ -149,7 +149,6 @@ def _lines(
     drawn.loc[~(drawn["low"] > 0), ["low", "high"]] = np.nan
     for name in ("value", "low", "high"):
         drawn[name] = [float(f"{number:.3g}") for number in drawn[name]]
-    drawn["one"] = np.where(drawn["quantity"].isin(["R", "over"]), 1.0, np.nan)
     keys, order = list(dict.fromkeys(drawn[colour])), list(dict.fromkeys(table[x]))
     params, chosen = [], None
     for column, label in menus.items():
@@ -168,7 +167,7 @@ def _lines(
         params.append(alt.param(name=f"{ident}_{column}", value=options[0], bind=bind))
         is_it = (alt.datum[column] == params[-1]) | (alt.datum[column] == ALWAYS)
         chosen = is_it if chosen is None else chosen & is_it
-    base = alt.Chart(drawn)
+    base = alt.Chart(as_lines(drawn))
     base = base if chosen is None else base.transform_filter(chosen)
     across = (
         alt.X(f"{x}:Q", title=x_title)
@@ -190,20 +189,27 @@ def _lines(
     up = alt.Y(
         "value:Q",
         scale=log,
-        title="mean over networks (logarithmic)",
+        title="mean over networks (log scale)",
         axis=alt.Axis(minExtent=40, format="~g"),
     )
-    rule = base.mark_rule(color="gray", strokeDash=[4, 4]).encode(y=alt.Y("one:Q", scale=log))
-    bars = base.mark_rule(strokeWidth=1.5).encode(
+    # D and G have no such level: there the rule hides on a value, as an axis of nothing has no ends
+    level = "datum.quantity === 'R' || datum.quantity === 'over'"
+    rule = (
+        base.transform_aggregate(middle="median(value)", groupby=["quantity"])
+        .transform_calculate(one=f"{level} ? 1 : datum.middle")
+        .mark_rule(color="gray", strokeDash=[4, 4], aria=False)
+        .encode(y=alt.Y("one:Q", scale=log), opacity=alt.condition(level, alt.value(1.0), alt.value(0.0)))
+    )
+    bars = base.mark_rule(strokeWidth=1.5, aria=False).encode(
         x=across, y=alt.Y("low:Q", scale=log), y2="high:Q", color=hue
     )
-    lines = base.mark_line(strokeWidth=2).encode(x=across, y=up, color=hue)
+    lines = base.mark_line(strokeWidth=2, aria=False).encode(x=across, y=up, color=hue)
     points = base.mark_point(filled=True, size=60, opacity=1).encode(
         x=across,
         y=up,
         color=hue,
         shape=shape,
-        tooltip=[x, colour, "value", "low", "high"],
+        tooltip=[f"{x}:N", f"{colour}:N", "value:Q", "low:Q", "high:Q"],
     )
     picture = alt.layer(rule, bars, lines, points).properties(
         width=480,

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 
 
@@ -41,11 +41,10 @@ def error_against(
                 for r in np.geomspace(part["R"].min(), part["R"].max(), 2)
             ]
     lines = pd.DataFrame(ends, columns=["view", "line", "R", "test_error"])
-    points = good[["view", "group", "R", "test_error"]].assign(size=22)
+    points = rounded(good[["view", "group", "R", "test_error"]])
     means = good.assign(log=np.log(good["R"])).groupby(["view", "group"], sort=False)
     groups = means.agg(log=("log", "mean"), test_error=("test_error", "mean")).reset_index()
-    groups["R"] = np.exp(groups["log"])
-    groups["name"] = groups["group"]
+    groups = rounded(groups.assign(R=np.exp(groups["log"])).drop(columns="log"))
     chosen = alt.param(
         name="chosen_view", value=views[0], bind=alt.binding_radio(options=views, name="Across ")
     )
@@ -53,21 +52,25 @@ def error_against(
     x = alt.X(
         "R:Q",
         scale=alt.Scale(type="log", nice=False, padding=16),
-        title="R at the output (logarithmic)",
+        title="R at the output (log scale)",
         axis=alt.Axis(format="~g"),
     )
     y = alt.Y(
         "test_error:Q",
         scale=alt.Scale(type="log", nice=False, padding=16),
-        title="test error (logarithmic)",
+        title="test error (log scale)",
         axis=alt.Axis(format="~g", minExtent=40),
     )
-    tip = ["group", alt.Tooltip("R:Q", format=".3g"), alt.Tooltip("test_error:Q", format=".3g")]
+    tip = ["group:N", alt.Tooltip("R:Q", format=".3g"), alt.Tooltip("test_error:Q", format=".3g")]
     kinds = alt.Scale(domain=["fitted", "published"])
-    small = alt.Chart(rounded(points)).transform_filter(is_it).mark_point(opacity=0.45, size=22, color="gray")
-    large = alt.Chart(rounded(groups.drop(columns="log"))).transform_filter(is_it)
+    small = (
+        alt.Chart(as_lines(points))
+        .transform_filter(is_it)
+        .mark_point(opacity=0.45, size=22, color="gray", aria=False)
+    )
+    large = alt.Chart(as_lines(groups)).transform_filter(is_it)
     both = [
-        alt.Chart(rounded(lines))
+        alt.Chart(as_lines(rounded(lines, 5)))
         .transform_filter(is_it)
         .mark_line(strokeWidth=2)
         .encode(
@@ -78,7 +81,9 @@ def error_against(
         ),
         small.encode(x=x, y=y, tooltip=tip),
         large.mark_point(filled=True, size=80, opacity=1, color="#1b74c5").encode(x=x, y=y, tooltip=tip),
-        large.mark_text(align="left", dx=7, dy=-7, fontSize=11, color="gray").encode(x=x, y=y, text="name:N"),
+        large.mark_text(aria=False, align="left", dx=7, dy=-7, fontSize=11, color="gray").encode(
+            x=x, y=y, text="group:N"
+        ),
     ]
     picture = alt.layer(*both).properties(
         width=480,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from akp_core.charts.populations import VERDICTS
-from akp_core.charts.tables import needs, rounded, top_of
+from akp_core.charts.tables import as_lines, needs, rounded, top_of
 from akp_core.errors import AkpError
 from akp_core.stress import percent
 
@@ -47,14 +47,14 @@ def swap_explorer(courses: pd.DataFrame, cells: pd.DataFrame, *, kind: str) -> a
         name="when",
         value=onsets[0],
         bind=alt.binding_select(
-            options=onsets, labels=[f"{percent(o)} of training" for o in onsets], name="Set in at "
+            options=onsets, labels=[f"{percent(o)} of training" for o in onsets], name="At "
         ),
     )
     chosen = (alt.datum.stress == which) & (alt.datum.onset == when)
     left = _courses(courses, chosen)
     right = _taps(cells, columns, chosen)
     words = (
-        alt.Chart(_sentences(cells))
+        alt.Chart(as_lines(_sentences(cells)))
         .transform_filter(chosen)
         .transform_calculate(lines="split(datum.sentence, '|')")
         .mark_text(align="left", baseline="top", fontSize=13, lineHeight=18)
@@ -65,18 +65,20 @@ def swap_explorer(courses: pd.DataFrame, cells: pd.DataFrame, *, kind: str) -> a
         alt.vconcat(words, alt.hconcat(left, right, spacing=24).resolve_scale(color="independent"), spacing=8)
         .add_params(which, when)
         .properties(
+            title=alt.TitleParams("What does a swap do to the curve?", anchor="start"),
             description=(
                 f"Interactive chart. Two menus choose one of {len(stresses)} functions to which the {kind} "
                 f"is swapped and one of {len(onsets)} onsets. It shows the test and training error of the "
                 "control and of the swapped family through training, and at every tap how many times as far "
                 "the swapped networks lie from their centroid as the control's, with interval and verdict."
-            )
+            ),
         )
     )
 
 
 def _courses(courses: pd.DataFrame, chosen: alt.Predicate) -> alt.LayerChart | alt.FacetChart:
-    base = alt.Chart(rounded(courses)).transform_filter(chosen)
+    columns = ["stress", "onset", "role", "quantity", "share", "mean", "low", "high"]
+    base = alt.Chart(as_lines(rounded(courses[columns]))).transform_filter(chosen)
     colour = alt.Color(
         "role:N",
         title=None,
@@ -90,12 +92,19 @@ def _courses(courses: pd.DataFrame, chosen: alt.Predicate) -> alt.LayerChart | a
         legend=alt.Legend(orient="top"),
     )
     across = alt.X(
-        "share:Q", title="share of training", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])
+        "share:Q", title="share of training done", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])
     )
-    up = alt.Y("mean:Q", title="error", scale=alt.Scale(domain=[0, min(1.0, top_of(courses["high"]))]))
+    up = alt.Y(
+        "mean:Q",
+        title="share of images wrong",
+        axis=alt.Axis(format="%"),
+        scale=alt.Scale(domain=[0, min(1.0, top_of(courses["high"]))]),
+    )
     tested = base.transform_filter(alt.datum.quantity == "test error")
-    band = tested.mark_area(opacity=0.2).encode(x=across, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    lines = base.mark_line(strokeWidth=2).encode(x=across, y=up, color=colour, strokeDash=dash)
+    band = tested.mark_area(opacity=0.2, aria=False).encode(
+        x=across, y=alt.Y("low:Q"), y2="high:Q", color=colour
+    )
+    lines = base.mark_line(strokeWidth=2, aria=False).encode(x=across, y=up, color=colour, strokeDash=dash)
     points = base.mark_point(filled=True, size=25).encode(
         x=across,
         y=up,
@@ -112,7 +121,7 @@ def _taps(cells: pd.DataFrame, columns: list[str], chosen: alt.Predicate) -> alt
     finite = cells[columns].replace([np.inf, 0.0], np.nan).assign(lost=cells["lost"])
     taps = list(dict.fromkeys(cells["tap"]))
     base = (
-        alt.Chart(rounded(finite.dropna(subset=["ratio"]), 3))
+        alt.Chart(as_lines(rounded(finite.dropna(subset=["ratio"]), 3)))
         .transform_filter(chosen)
         .encode(
             y=alt.Y("tap:N", sort=taps, title=None, scale=alt.Scale(domain=taps)),
@@ -131,9 +140,9 @@ def _taps(cells: pd.DataFrame, columns: list[str], chosen: alt.Predicate) -> alt
             ],
         )
     )
-    title, axis = "dispersion, swapped over control (log)", alt.Scale(type="log")
+    title, axis = "times as spread as the control (log scale)", alt.Scale(type="log")
     ticks = alt.Axis(tickCount=4, format="~g", labelOverlap="greedy")
-    bars = base.mark_rule(strokeWidth=2).encode(
+    bars = base.mark_rule(strokeWidth=2, aria=False).encode(
         x=alt.X("low:Q", scale=axis, title=title, axis=ticks), x2="high:Q"
     )
     points = base.mark_point(filled=True, size=70).encode(
@@ -141,7 +150,7 @@ def _taps(cells: pd.DataFrame, columns: list[str], chosen: alt.Predicate) -> alt
     )
     one = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[4, 4], color="gray")
     return alt.layer(one.encode(x="one:Q"), bars, points).properties(
-        width=260, height=240, title="Dispersion at every tap"
+        width=260, height=240, title="Spread at every tap"
     )
 
 
@@ -194,7 +203,7 @@ def effect_against(
         value="features" if "features" in taps else taps[-1],
         bind=alt.binding_select(options=taps, name="Look at "),
     )
-    base = alt.Chart(rounded(drawn, 3)).transform_filter(alt.datum.tap == tap)
+    base = alt.Chart(as_lines(rounded(drawn, 3))).transform_filter(alt.datum.tap == tap)
     across = alt.X("property:Q", title=title, scale=alt.Scale(zero=False, padding=30))
     up = alt.Y("ratio:Q", title="dispersion, swapped over control (log)", scale=alt.Scale(type="log"))
     points = base.mark_point(filled=True, size=80).encode(
@@ -204,7 +213,9 @@ def effect_against(
         shape=alt.Shape("onset:N", title="set in at", legend=alt.Legend(orient="top")),
         tooltip=["to:N", "onset:N", "property:Q", "ratio:Q", "verdict:N"],
     )
-    text = base.mark_text(align="left", dx=8, dy=-6, fontSize=11).encode(x=across, y=up, text="to:N")
+    text = base.mark_text(aria=False, align="left", dx=8, dy=-6, fontSize=11).encode(
+        x=across, y=up, text="to:N"
+    )
     one = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[4, 4], color="gray")
     return (
         alt.layer(one.encode(y="one:Q"), points, text)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from akp_core.errors import AkpError
+
+_KINDS = {"f": "number", "i": "number", "u": "number", "b": "boolean"}
 
 
 def needs(table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -24,12 +27,22 @@ def rounded(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
     return table.round({name: digits for name in table.columns if table[name].dtype.kind == "f"})
 
 
-def lines_of_numbers(table: pd.DataFrame) -> alt.InlineData:
-    """A table of numbers as text, for a chart of thousands of rows: names of columns are written once."""
-    return alt.InlineData(
-        values=table.to_csv(index=False),
-        format=alt.CsvDataFormat(type="csv", parse=dict.fromkeys(map(str, table.columns), "number")),
-    )
+def as_lines(table: pd.DataFrame) -> alt.InlineData:
+    """A table as text, a line a row: names of columns are written once, and a page stays small.
+
+    Every encoding of such a table must say its type, as none is inferred.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of numbers, words and truth values; what is missing, or no finite number, stays missing.
+    """
+    kinds = {str(name): _KINDS.get(table[name].dtype.kind) for name in table.columns}
+    plain = table.replace([np.inf, -np.inf], np.nan)
+    plain = plain.assign(**{c: plain[c].astype(int) for c, kind in kinds.items() if kind == "boolean"})
+    short = plain.to_csv(index=False, float_format="%.15g", lineterminator="\n")
+    parse = {name: kind for name, kind in kinds.items() if kind}
+    return alt.InlineData(values=short, format=alt.CsvDataFormat(type="csv", parse=parse))
 
 
 def top_of(values: pd.Series) -> float:

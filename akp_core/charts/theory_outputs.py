@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError, expected
 
 _WIDE = 340
@@ -113,14 +113,16 @@ def bounds(table: pd.DataFrame, grid: pd.DataFrame) -> alt.LayerChart | alt.Face
     colour = alt.Color("kind:N", title=None, scale=kinds, legend=alt.Legend(orient="top", columns=1))
     shape = alt.Shape("kind:N", title=None, scale=kinds)
     proved = (
-        alt.Chart(lines)
+        alt.Chart(as_lines(lines))
         .transform_filter(chosen)
         .transform_calculate(kind="'proved'")
         .mark_line(strokeWidth=2.5)
         .encode(x=x, y=alt.Y("allowed:Q", title="between two networks"), color=colour)
     )
     here = (
-        alt.Chart(lines).transform_filter(chosen).transform_filter(f"abs(datum.log_excess - at) < {step / 2}")
+        alt.Chart(as_lines(lines))
+        .transform_filter(chosen)
+        .transform_filter(f"abs(datum.log_excess - at) < {step / 2}")
     )
     rule = here.mark_rule(color="gray", strokeDash=[4, 4]).encode(x=x)
     words = "(quantity == 'CKA' ? 'at least ' : 'at most ') + format(datum.allowed, '.3f')"
@@ -129,7 +131,7 @@ def bounds(table: pd.DataFrame, grid: pd.DataFrame) -> alt.LayerChart | alt.Face
         .mark_text(align="left", baseline="top", fontSize=13)
         .encode(text="said:N", x=alt.value(6), y=alt.value(4))
     )
-    family = alt.Chart(drawn).transform_filter(chosen)
+    family = alt.Chart(as_lines(drawn)).transform_filter(chosen)
     tip = ["step:Q", "excess:Q", "value:Q", "low:Q", "high:Q", "worst:Q"]
     mean = family.transform_calculate(kind="'mean of pairs'")
     worst = family.transform_calculate(kind="'pair nearest its bound'")

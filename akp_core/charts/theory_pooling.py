@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 
 
@@ -30,7 +30,7 @@ def depths(curves: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         name="quantity", value=quantities[0], bind=alt.binding_select(options=quantities, name="Show ")
     )
     base = (
-        alt.Chart(drawn)
+        alt.Chart(as_lines(drawn))
         .transform_filter(alt.datum.quantity == menu)
         .encode(
             x=alt.X(
@@ -47,12 +47,14 @@ def depths(curves: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         )
     )
     up = alt.Scale(type="log")
-    lines = base.mark_line(strokeWidth=1.5).encode(y=alt.Y("exact:Q", title="sensitivity", scale=up))
-    bars = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", scale=up), y2="high:Q")
+    lines = base.mark_line(strokeWidth=1.5, aria=False).encode(
+        y=alt.Y("exact:Q", title="sensitivity", scale=up)
+    )
+    bars = base.mark_rule(strokeWidth=1.5, aria=False).encode(y=alt.Y("low:Q", scale=up), y2="high:Q")
     points = base.mark_point(filled=True, size=45, opacity=1).encode(
         y=alt.Y("value:Q", scale=up),
         shape=alt.Shape("layers:N", sort=stacks, legend=None),
-        tooltip=columns,
+        tooltip=["layers:N", "quantity:N", *(f"{name}:Q" for name in columns[2:])],
     )
     return (
         alt.layer(lines, bars, points)

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 
 VERDICTS = ("AKP", "none", "anti-AKP")
@@ -39,16 +39,16 @@ def bands(table: pd.DataFrame) -> alt.VConcatChart:
         _menu("kind", table["kind"], "It is a ", radio=True),
     ]
     moving = rounded(table[columns], 3)
-    base = alt.Chart(moving)
+    base = alt.Chart(as_lines(moving))
     for name, menu in zip(("mechanism", "strength", "kind"), menus, strict=True):
         base = base.transform_filter(alt.datum[name] == menu)
     x = alt.X("time:Q", title="time since the fork, in units of 1/theta")
     y = alt.Y("low:Q", title="first coordinate, in spreads")
     still = alt.Chart(pd.DataFrame({"at": [-1.96, 1.96]}))
     control = still.mark_rule(strokeDash=[4, 4], color="gray").encode(y="at:Q")
-    band = base.mark_area(opacity=0.3).encode(x=x, y=y, y2="high:Q")
+    band = base.mark_area(opacity=0.3, aria=False).encode(x=x, y=y, y2="high:Q")
     mean = base.mark_line(strokeWidth=2).encode(
-        x=x, y="mean:Q", tooltip=["time", "mean", "low", "high", "ratio"]
+        x=x, y="mean:Q", tooltip=["time:Q", "mean:Q", "low:Q", "high:Q", "ratio:Q"]
     )
     # One scale for all choices, so that a reader sees which stress does more.
     reach = float(np.exp(np.abs(np.log(moving["ratio"])).max()))
@@ -58,7 +58,7 @@ def bands(table: pd.DataFrame) -> alt.VConcatChart:
     ratio = base.mark_line(strokeWidth=2).encode(
         x=x,
         y=alt.Y("ratio:Q", title="dispersion / control's", scale=scale, axis=alt.Axis(values=marks)),
-        tooltip=["time", "ratio"],
+        tooltip=["time:Q", "ratio:Q"],
     )
     last = float(moving["time"].max())
     word = (

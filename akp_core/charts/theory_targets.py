@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 
 _WIDE = 340
@@ -27,9 +27,7 @@ def target_map(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     if not losses:
         raise AkpError("expected targets of one loss or more, got an empty table")
     height = 3**0.5 / 2
-    drawn = rounded(table[columns], 3).assign(
-        x=(table["p2"] + table["p3"] / 2).round(4), y=(height * table["p3"]).round(4)
-    )
+    drawn = rounded(table[columns], 3)
     loss = alt.param(
         name="loss",
         value=losses[-1],
@@ -39,9 +37,10 @@ def target_map(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     )
     kinds = [kind for kind in ("kept", "tied", "lost") if kind in set(drawn["answer"])]
     points = (
-        alt.Chart(drawn)
+        alt.Chart(as_lines(drawn))
         .transform_filter("datum.loss == loss")
-        .mark_point(filled=True, opacity=1, size=90, stroke="gray", strokeWidth=0.6)
+        .transform_calculate(x="datum.p2 + datum.p3 / 2", y=f"{height:.4f} * datum.p3")
+        .mark_point(filled=True, opacity=1, size=90, stroke="gray", strokeWidth=0.6, aria=False)
         .encode(
             x=alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.08, 1.08])),
             y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.08, 0.98])),
@@ -108,7 +107,7 @@ def swap_path(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     shape = alt.Shape("goal:N", title=None, scale=each, legend=legend)
     marks = alt.Axis(values=sorted(int(step) for step in set(drawn["step"])))
     base = (
-        alt.Chart(drawn)
+        alt.Chart(as_lines(drawn))
         .transform_filter("datum.loss == swapped_to")
         .encode(
             x=alt.X("step:Q", title="step of training", scale=alt.Scale(type="log", base=2), axis=marks),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 
 
@@ -39,7 +39,7 @@ def rates(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     layers, kinds = (list(dict.fromkeys(drawn[name])) for name in ("layer", "estimator"))
     menus = [_menu("layer", layers, "Layer"), _menu("estimator", kinds, "CKA")]
     base = (
-        alt.Chart(drawn)
+        alt.Chart(as_lines(drawn))
         .transform_filter((alt.datum.layer == menus[0]) & (alt.datum.estimator == menus[1]))
         .encode(x=alt.X("width:Q", title="units in the layer (log scale)", scale=alt.Scale(type="log")))
     )
@@ -92,8 +92,8 @@ def detours(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         raise AkpError("expected at least one detour, got an empty table")
     pairs, names = (list(dict.fromkeys(table[name])) for name in ("pair", "distance"))
     menu = _menu("pair", pairs, "Between")
-    base = alt.Chart(rounded(table[columns])).transform_filter(alt.datum.pair == menu)
-    lines = base.mark_line(strokeWidth=2.5).encode(
+    base = alt.Chart(as_lines(rounded(table[columns]))).transform_filter(alt.datum.pair == menu)
+    lines = base.mark_line(strokeWidth=2.5, aria=False).encode(
         x=alt.X("share:Q", title="share of the second in the blend"),
         y=alt.Y("detour:Q", title="detour over the blend"),
         color=alt.Color(
@@ -136,7 +136,7 @@ def directions(table: pd.DataFrame) -> alt.VConcatChart:
     shares, dimensions = (sorted(set(table[name])) for name in ("shared", "dimension"))
     menus = [_menu("shared", shares, "Share that is shared"), _menu("dimension", dimensions, "Dimensions")]
     chosen = (alt.datum.shared == menus[0]) & (alt.datum.dimension == menus[1])
-    base = alt.Chart(rounded(table[columns])).transform_filter(chosen)
+    base = alt.Chart(as_lines(rounded(table[columns[:6]]))).transform_filter(chosen)
     x = alt.X("left:Q", bin="binned", title="cosine of two displacements", scale=alt.Scale(domain=[-1, 1]))
     bars = base.mark_bar(opacity=0.7).encode(
         x=x,
@@ -151,7 +151,7 @@ def directions(table: pd.DataFrame) -> alt.VConcatChart:
     )
     said = rounded(table[["shared", "dimension", "index", "low", "high", "verdict"]].drop_duplicates(), 3)
     words = (
-        alt.Chart(said)
+        alt.Chart(as_lines(said))
         .transform_filter(chosen)
         .transform_calculate(
             text="'Own-way index ' + format(datum.index, '.2f') + ' (' + format(datum.low, '.2f') + ' to ' + "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import expected
 
 FAMILIES = ("happy", "unhappy")
@@ -39,7 +39,7 @@ def by_measure(models: pd.DataFrame, verdicts: pd.DataFrame, *, start: str | Non
     drawn = models[["measure", "family", "model", "x", "y", "distance"]].copy()
     furthest = drawn[["x", "y"]].abs().max(axis=1).groupby(drawn["measure"]).transform("max")
     drawn[["x", "y"]] = drawn[["x", "y"]].div(furthest.where(furthest > 0, 1), axis=0)
-    base = alt.Chart(rounded(drawn, 3)).transform_filter(alt.datum.measure == menu)
+    base = alt.Chart(as_lines(rounded(drawn, 3))).transform_filter(alt.datum.measure == menu)
     legend = alt.Legend(orient="top", symbolSize=120)
     colour = alt.Color("family:N", title=None, scale=alt.Scale(domain=list(FAMILIES)), legend=legend)
     shape = alt.Shape(
@@ -67,7 +67,7 @@ def by_measure(models: pd.DataFrame, verdicts: pd.DataFrame, *, start: str | Non
         tooltip=tip,
     ).properties(width=140, height=250, title="Distance to own centroid")
     words = (
-        alt.Chart(verdicts[["measure", "sentence"]])
+        alt.Chart(as_lines(verdicts[["measure", "sentence"]]))
         .transform_filter(alt.datum.measure == menu)
         .transform_calculate(lines="split(datum.sentence, '|')")
         .mark_text(align="left", baseline="top", fontSize=13, lineHeight=18)

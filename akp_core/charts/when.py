@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from akp_core.charts.adaptation import KINDS, with_dose
-from akp_core.charts.tables import needs, rounded
+from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 
 QUANTITIES: Mapping[str, str] = {
@@ -57,18 +57,22 @@ def dose_response(responses: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     )
     when = alt.param(name="when", value=whens[0], bind=alt.binding_radio(options=whens, name="Compare at "))
     chosen = (alt.datum.what == stress) & (alt.datum.quantity == quantity) & (alt.datum.when == when)
-    base = alt.Chart(rounded(drawn, 3)).transform_filter(chosen)
+    base = alt.Chart(as_lines(rounded(drawn, 3))).transform_filter(chosen)
     colour = alt.Color(
         "kind:N",
         title=None,
         scale=alt.Scale(domain=list(KINDS)),
         legend=alt.Legend(orient="top", symbolOpacity=1, symbolStrokeWidth=3),
     )
-    x = alt.X("at:Q", title="onset, % of training", scale=alt.Scale(domain=[-3, 100]))
-    y = alt.Y("value:Q", title="effect", scale=alt.Scale(zero=False), axis=alt.Axis(minExtent=36))
-    rule = base.mark_rule(color="gray").encode(y="neutral:Q")
-    bars = base.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    lines = base.mark_line(strokeWidth=2).encode(
+    x = alt.X("at:Q", title="when the stress set in, % of training", scale=alt.Scale(domain=[-3, 100]))
+    y = alt.Y(
+        "value:Q", title="effect of the stress", scale=alt.Scale(zero=False), axis=alt.Axis(minExtent=36)
+    )
+    rule = base.mark_rule(color="gray", aria=False).encode(y="neutral:Q")
+    bars = base.mark_rule(strokeWidth=1.5, aria=False).encode(
+        x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour
+    )
+    lines = base.mark_line(strokeWidth=2, aria=False).encode(
         x=x, y=y, color=colour, strokeDash=alt.StrokeDash("kind:N", scale=alt.Scale(domain=list(KINDS)))
     )
     points = base.mark_point(filled=True, size=70, opacity=1).encode(
@@ -88,9 +92,19 @@ def dose_response(responses: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     named = " : ".join(f"quantity == '{q}' ? '{QUANTITIES[q]}'" for q in quantities).replace(
         "twin's", "twin\\'s"
     )
-    title = alt.TitleParams(text=alt.ExprRef(f"{named} : quantity"), anchor="start")
+    title = alt.TitleParams(
+        text=alt.ExprRef(f"['When does it hurt most?', {named} : quantity]"), anchor="start"
+    )
+    # all rows stay, most without words: an axis of nothing has no ends, and Vega complains
+    most = base.transform_joinaggregate(most="max(value)", groupby=["kind"]).transform_calculate(
+        words="datum.value === datum.most && (datum.value > datum.neutral || quantity === 'apart') ? "
+        "format(datum.value, '.3~g') : ''"
+    )
+    worst = most.mark_text(dy=-14, fontSize=13, fontWeight="bold", aria=False).encode(
+        x=x, y=y, color=colour, text="words:N"
+    )
     return (
-        alt.layer(rule, bars, lines, points)
+        alt.layer(rule, bars, lines, points, worst)
         .add_params(stress, quantity, when)
         .properties(
             width=480,
@@ -100,7 +114,8 @@ def dose_response(responses: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
                 f"Interactive chart. Menus choose one of {len(stresses)} stresses ({', '.join(stresses)}), a "
                 f"quantity ({'; '.join(QUANTITIES[q] for q in quantities)}) and when families are compared: "
                 f"{' or '.join(whens)}. Points with intervals against the onset of the stress, "
-                "for a pulse and for a press. The gray line is no effect; for distances, strangers."
+                "for a pulse and for a press; a number stands at the worst onset of each. The gray line "
+                "is no effect; for distances, strangers."
             ),
         )
     )
