@@ -4,7 +4,7 @@ UV_VERSION := 0.13.8
 PROFILE ?= classroom
 BIN := .venv/bin
 
-.PHONY: book test lint bench env pins clean
+.PHONY: book test live pdf links lint bench env pins clean
 
 book: .venv/ready          ## the paper at _build/html/index.html
 	@AKP_INSTALL_SECONDS=$$(cat .venv/seconds 2>/dev/null) $(BIN)/akp book --profile $(PROFILE); \
@@ -12,6 +12,15 @@ book: .venv/ready          ## the paper at _build/html/index.html
 
 test: .venv/ready          ## everything that must hold
 	@$(BIN)/python -m pytest
+
+live: .venv/ready          ## the live lab, in a browser
+	@$(BIN)/akp live
+
+pdf: .venv/ready           ## the printed book as one PDF (needs Chromium)
+	@$(BIN)/akp pdf
+
+links: .venv/ready         ## whether addresses outside still answer (needs the internet)
+	@$(BIN)/akp links
 
 lint: .venv/ready          ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import nbformat
 
+from akp_book.commands import example
 from akp_book.pages import Page
 from akp_book.parameters import Value, table
 
@@ -48,7 +49,8 @@ def cleaned(
         if PARAMETER_TAGS & set(tags):
             cell.metadata["tags"] = [*(tag for tag in tags if tag != "papermill"), "remove-input"]
         if "parameters" in tags and page.parameters:
-            cells.append(nbformat.v4.new_markdown_cell(table(page.parameters, values)))
+            told = table(page.parameters, values, example(page.name, page.parameters))
+            cells.append(nbformat.v4.new_markdown_cell(told))
         cells.append(cell)
     for number, cell in enumerate(cells):
         cell["id"] = f"{page.name.rsplit('/', 1)[-1]}-{number:03d}"[-64:]

@@ -8,7 +8,11 @@ from typing import Any
 
 import click
 
+from akp_book.cli_compare import compare
 from akp_book.cli_data import data
+from akp_book.cli_links import links
+from akp_book.cli_live import live
+from akp_book.cli_print import notebook, pdf
 from akp_book.cli_store import store
 from akp_book.profiles import DEFAULT
 from akp_core.errors import AkpError, expected
@@ -56,14 +60,21 @@ def main() -> None:
 @PROFILE
 @PARAMETER
 @OUT
+@click.option("--jobs", type=int, default=None, help="Pages run side by side  [default: 2 where they fit]")
 @click.option("--install-seconds", type=float, envvar="AKP_INSTALL_SECONDS", hidden=True)
-def book(profile: str, options: tuple[str, ...], out: Path | None, install_seconds: float | None) -> None:
+def book(
+    profile: str,
+    options: tuple[str, ...],
+    out: Path | None,
+    jobs: int | None,
+    install_seconds: float | None,
+) -> None:
     """Run every page that changed and print the whole book."""
     from akp_book import build, pages, profiles
 
     root = pages.find_root()
     report = build.build_book(
-        pages.load(root), profile, profiles.typed(options), _folder(root, out), install_seconds
+        pages.load(root), profile, profiles.typed(options), _folder(root, out), install_seconds, jobs
     )
     click.echo("\n".join(report.lines()))
 
@@ -118,8 +129,13 @@ def readme(out: Path | None) -> None:
     click.echo(f"wrote {write(root, _folder(root, out))}")
 
 
+main.add_command(compare)
+main.add_command(notebook)
+main.add_command(pdf)
 main.add_command(store)
 main.add_command(data)
+main.add_command(live)
+main.add_command(links)
 
 
 def _folder(root: Path, out: Path | None) -> Path:

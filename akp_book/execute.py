@@ -49,10 +49,13 @@ class Live:
         Where everything goes.
     bar : tqdm
         The page's progress bar.
+    name : str
+        Of the page, as another may be running beside it.
     """
 
-    def __init__(self, log: IO[str], bar: tqdm[Any]) -> None:
-        self._log, self._bar, self._partial, self._last = log, bar, "", time.monotonic()
+    def __init__(self, log: IO[str], bar: tqdm[Any], name: str) -> None:
+        self._log, self._bar, self._name = log, bar, name
+        self._partial, self._last = "", time.monotonic()
 
     def write(self, text: str) -> None:
         """Take a piece of the stream; a carriage return means that the line is drawn over."""
@@ -69,7 +72,7 @@ class Live:
     def _say(self, line: str) -> None:
         if line:
             self._last = time.monotonic()
-            tqdm.write(f"    {line}", file=sys.stderr)
+            tqdm.write(f"    {self._name}: {line}", file=sys.stderr)
 
     def flush(self) -> None:
         """Write the log out."""
@@ -137,7 +140,7 @@ def execute(
                 kernel_name="python3",
                 progress_bar=False,
                 cwd=str(root),
-                stderr_file=Live(log, bar),
+                stderr_file=Live(log, bar, page.name.rsplit("/", 1)[-1]),
                 kernel_manager_class=own_kernel(log, environment),
                 on_cell_executed=lambda **_: bar.update(1),
                 request_save_on_cell_execute=False,

@@ -78,6 +78,8 @@ def still(spec: dict[str, Any]) -> str:
     ours = json.loads((ASSETS / "chart-config.json").read_text("utf8"))
     config = merged(merged(ours["lightRange"], spec.get("config", {})), ours["light"])
     drawn = vl_convert.vegalite_to_svg({**spec, "config": config})
+    # one picture with one description (`chart_markup`): words on its parts would be read by nobody
+    drawn = re.sub(r' (?:aria-[a-z]+|role)="[^"]*"', "", drawn)
     own = f"s{zlib.crc32(json.dumps(spec, sort_keys=True).encode()):x}"
     for number, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', drawn))):
         drawn = drawn.replace(f'id="{name}"', f'id="{own}-{number}"').replace(
@@ -108,6 +110,8 @@ def _copy_assets(app: Sphinx) -> None:
     (out / "akp-config.js").write_text(f"window.akpChartConfig = {config.strip()};\n", "utf8")
     for name in ("akp-charts.js", "akp.css"):
         shutil.copy(ASSETS / name, out)
+    card = vl_convert.svg_to_png((ASSETS / "social-card.svg").read_text("utf8"))
+    (out / "social-card.png").write_bytes(card)
     found = importlib.util.find_spec("sphinx-mathjax-offline")
     if found is None or not found.submodule_search_locations:
         raise RuntimeError("sphinx-mathjax-offline is not installed; install the pinned requirements.txt")
@@ -120,6 +124,9 @@ def _page_context(app: Sphinx, page: str, template: str, context: dict[str, Any]
     if "akp-chart" in context.get("body", ""):
         for name in CHARTS:
             app.add_js_file(f"offline/{name}", loading_method="defer")
+    # docutils calls the sources a list, but puts anchors into it that are no items
+    listed = '<div role="list" class="citation-list">'
+    context["body"] = context.get("body", "").replace(listed, '<div class="citation-list">')
     record = Path(app.srcdir, "run.json")
     if doctree is not None and record.is_file():
         link = context["pathto"]("run.json", 1)

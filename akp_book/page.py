@@ -49,7 +49,12 @@ def live() -> bool:
 def _bundle(spec: dict[str, object], **_: object) -> dict[str, object]:
     # '+json' because nbformat refuses a table under Altair's own 'application/vnd.vegalite.v6.json'
     described = f"Chart: {spec.get('description', 'without a description')}"
-    return {"application/vnd.vegalite.v6+json": spec, "text/plain": described}
+    bundle: dict[str, object] = {"application/vnd.vegalite.v6+json": spec, "text/plain": described}
+    if "AKP_BOOK" not in os.environ:  # papermill's own notebook is opened where no version 6 is drawn
+        import vl_convert
+
+        bundle["image/svg+xml"] = vl_convert.vegalite_to_svg(spec)
+    return bundle
 
 
 def root() -> Path:

@@ -90,6 +90,8 @@ class Project:
         wanted = name.removesuffix(".md").removesuffix(".html").removeprefix("./").strip("/")
         found = [p for p in self.pages if p.name == wanted]
         found = found or [p for p in self.pages if p.name.endswith(f"/{wanted}")]
+        if len(found) > 1:  # of a chapter and its reference, the one that runs
+            found = [p for p in found if p.notebook] or found
         if len(found) > 1:
             raise expected("one page", f"{name!r}, which is any of {', '.join(p.name for p in found)}")
         if not found:

@@ -143,7 +143,8 @@ def show(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+        whole = value.is_integer() and abs(value) < 1e15
+        return f"{value:.0f}" if whole else f"{value:g}" if float(f"{value:g}") == value else repr(value)
     if isinstance(value, list | tuple):
         return ", ".join(map(show, value)) or "(none)"
     return "(none)" if value == "" else str(value)
@@ -192,17 +193,29 @@ class Typed(str):
     __slots__ = ()
 
 
-def table(parameters: Sequence[Parameter], values: Mapping[str, Value]) -> str:
-    """Write the Markdown table "Parameters of this build" that a page shows in place of its cell."""
+def table(parameters: Sequence[Parameter], values: Mapping[str, Value], command: str = "") -> str:
+    """Write the Markdown table "Parameters of this build" that a page shows in place of its cell.
+
+    Parameters
+    ----------
+    parameters : sequence of Parameter
+        What the page declares.
+    values : mapping of str to Value
+        What it ran with; a value that is not the default is set in bold type.
+    command : str
+        A command to copy that runs the page with other values, for below the table.
+    """
     changed = [p.name for p in parameters if values[p.name] != p.default]
     state = "as the page declares them" if not changed else f"{len(changed)} of {len(parameters)} changed"
-    rows = ["| Name | Value | Default | Allowed | Meaning |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| Name | Type | Value | Default | Allowed | Meaning |", f"|{' --- |' * 6}"]
     for p in parameters:
         value = _cell(show(values[p.name]))
-        value = f"**{value}**" if p.name in changed else value
-        cells = (f"`{p.name}`", value, _cell(show(p.default)), _cell(p.allowed), _cell(p.help))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join([f"````{{dropdown}} Parameters of this build: {state}", *rows, "````"])
+        value = f"**{value}** (changed)" if p.name in changed else value
+        rest = map(_cell, (show(p.default), p.allowed, p.help))
+        rows.append(f"| {' | '.join([f'`{p.name}`', _cell(p.type), value, *rest])} |")
+    told = ["", "To run this page with other values:", "", "```bash", command, "```"] if command else []
+    head = [f"````{{dropdown}} Parameters of this build: {state}", ":class-container: akp-parameters", ""]
+    return "\n".join([*head, *rows, *told, "````"])
 
 
 def _cell(text: str) -> str:

@@ -18,14 +18,17 @@ from typing import Any
 import nbformat
 import yaml
 
-from akp_book import provenance
+from akp_book import editions, export, provenance
 from akp_book.pages import Page, Project
 from akp_core.errors import AkpError, expected
 
 RECORD = "run.json"
 KEY = ".akp-key"
 SKIPPED = ("_build", ".ipynb_checkpoints", "__pycache__", "jupyter_execute")
-OUTWARD = re.compile(r"\[(myst\.xref_\w+|ref\.\w+)\]|undefined label|label '.*' not found|equation not found")
+OUTWARD = re.compile(
+    r"\[(myst\.xref_\w+|ref\.\w+)\]|undefined label|label '.*' not found|equation not found"
+    r"|term not in glossary"
+)
 """Warnings about what lies on the pages that a one-page edition leaves out."""
 
 
@@ -50,6 +53,7 @@ def print_book(
     html: Path,
     logs: Path,
     only: Page | None = None,
+    banner: str = "",
 ) -> bool:
     """Print the book, or one page of it, unless what is in place was printed from the very same.
 
@@ -69,6 +73,8 @@ def print_book(
         Where Jupyter Book's words go.
     only : Page, optional
         Print this page alone.
+    banner : str
+        Markdown for below the title of that page.
 
     Returns
     -------
@@ -80,7 +86,7 @@ def print_book(
     AkpError
         If Jupyter Book warns of anything; `html` is then as it was.
     """
-    _stage(project, executed, record, src, only)
+    _stage(project, executed, record, src, only, banner)
     key = _key(src)
     if (html / KEY).is_file() and (html / KEY).read_text("utf8") == key:
         return False
@@ -102,12 +108,17 @@ def print_book(
 
 
 def _stage(
-    project: Project, executed: Mapping[str, Path], record: Mapping[str, Any], src: Path, only: Page | None
+    project: Project,
+    executed: Mapping[str, Path],
+    record: Mapping[str, Any],
+    src: Path,
+    only: Page | None,
+    banner: str,
 ) -> None:
     fresh = src.with_name("src.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    config, toc = _settings(project, only)
+    config, toc = _settings(project, only, str(record.get("edition", "")))
     named = [config.get("logo"), config["html"].get("favicon"), *(config.get("bibtex_bibfiles") or [])]
     tops = {page.name.split("/")[0] for page in project.pages if "/" in page.name}
     files = {path for top in tops for path in _files(project.root / top)}
@@ -118,11 +129,16 @@ def _stage(
         goal = fresh / path.relative_to(project.root)
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, goal)
+    values = {one["page"]: {n: p["value"] for n, p in one["parameters"].items()} for one in record["pages"]}
     for name, path in executed.items():
         notebook = nbformat.read(path, as_version=4)
+        notebook = export.offered(notebook, project.page(name), values[name])
+        if only is not None and name == only.name:
+            notebook = editions.marked(notebook, banner)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = relinked(cell.source, name, executed)
+                source = relinked(cell.source, name, executed)
+                cell.source = source if only is None else unlinked(source, name)
         goal = fresh / f"{name}.ipynb"
         goal.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, goal)
@@ -147,6 +163,16 @@ def relinked(text: str, page: str, executed: Collection[str]) -> str:
     return re.sub(r"\]\(([^()\s:#]+)\.md(#[^()\s]*)?\)", fitting, text)
 
 
+def unlinked(text: str, page: str) -> str:
+    """Turn links to other pages into plain words: an edition has this one alone."""
+
+    def fitting(match: re.Match[str]) -> str:
+        goal = posixpath.normpath(posixpath.join(posixpath.dirname(page), match[2]))
+        return match[0] if goal == page else match[1]
+
+    return re.sub(r"\[([^\[\]]*)\]\(([^()\s:#]+)\.(?:md|ipynb)(?:#[^()\s]*)?\)", fitting, text)
+
+
 def _files(folder: Path) -> list[Path]:
     return [
         path
@@ -155,13 +181,14 @@ def _files(folder: Path) -> list[Path]:
     ]
 
 
-def _settings(project: Project, only: Page | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _settings(project: Project, only: Page | None, edition: str) -> tuple[dict[str, Any], dict[str, Any]]:
     config = copy.deepcopy(project.config)
     config["execute"] = {"execute_notebooks": "off"}
     config["only_build_toc_files"] = True
     config.setdefault("html", {})
     if only is None:
         return config, project.toc
+    config["title"] = f"{config.get('title', '')} (edition {edition})"
     cited = [{"file": page.name} for page in project.pages if "{bibliography}" in page.text and page != only]
     return config, {"format": "jb-book", "root": only.name} | ({"chapters": cited} if cited else {})
 
@@ -169,12 +196,15 @@ def _settings(project: Project, only: Page | None) -> tuple[dict[str, Any], dict
 def _key(src: Path) -> str:
     """Hash all that the printed book depends on: what is staged, the printing code, the versions."""
     here = Path(__file__).parent
-    code = [here / "offline.py", Path(__file__), *(here / "assets").iterdir()]
+    code = [here / "offline.py", here / "reference.py", Path(__file__), *(here / "assets").iterdir()]
     staged = ((path.relative_to(src).as_posix(), path) for path in src.rglob("*") if path.is_file())
     names = ("sphinx", "sphinx-book-theme", "myst-nb", "vl-convert-python", "sphinx-proof")
     versions = [importlib.metadata.version(name) for name in names]
     return provenance.digest(
-        provenance.files_digest(staged), provenance.files_digest((p.name, p) for p in code), *versions
+        provenance.files_digest(staged),
+        provenance.files_digest((p.name, p) for p in code),
+        provenance.sources_digest(),  # the reference is printed from the library's docstrings
+        *versions,
     )
 
 

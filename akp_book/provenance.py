@@ -22,7 +22,17 @@ from akp_book.pages import Page
 from akp_book.parameters import Value
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "altair", "jupyter-book")
-PRESS = ("page.py", "record.py", "clean.py", "execute.py", "parameters.py", "declarations.py")
+PRESS = (
+    "page.py",
+    "record.py",
+    "clean.py",
+    "execute.py",
+    "parameters.py",
+    "declarations.py",
+    "commands.py",
+    "exercises.py",
+    "quoted.py",
+)
 """The modules of the press that a page's content depends on."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from akp_book.build import COLD
 from akp_core.errors import AkpError
 
 BEGIN, END = "<!-- made by `akp readme` -->", "<!-- end -->"
@@ -22,7 +23,7 @@ TAP = "features"
 FILE = re.compile(r'download=\\"verdicts.csv\\" href=\\"data:text/csv;base64,([^"\\]+)')
 
 
-def table(cells: pd.DataFrame, record: dict[str, Any]) -> str:
+def table(cells: pd.DataFrame, record: dict[str, Any], cold_seconds: float) -> str:
     """Set the verdicts at one tap as a Markdown table, with a line on what made them.
 
     Parameters
@@ -31,6 +32,8 @@ def table(cells: pd.DataFrame, record: dict[str, Any]) -> str:
         From `akp_core.judgement.judge`.
     record : dict
         The ``run.json`` of the printed book.
+    cold_seconds : float
+        What a build took that found no page to keep, environment and printing included.
     """
     here = cells[cells["tap"] == TAP]
     control = here["control_error"].iloc[0]
@@ -44,8 +47,7 @@ def table(cells: pd.DataFrame, record: dict[str, Any]) -> str:
         lines.append(f"| {row.family} | {row.error:.1%} | {spread} | {row.p_value:.3f} | {row.verdict} |")
     page = next(p for p in record["pages"] if p["page"] == PAGE)
     members = page["parameters"]["members"]["value"]
-    total = members * (len(here) + 1)
-    minutes = sum(p["seconds"] for p in record["pages"]) / 60
+    total, minutes = members * (len(here) + 1), cold_seconds / 60
     versions, machine = record["versions"], record["machine"]
     lines += [
         "",
@@ -66,9 +68,11 @@ def write(root: Path, build: Path) -> Path:
     """
     from akp_core import charts
 
-    source, log = build / "src" / f"{PAGE}.ipynb", build / "html" / "run.json"
+    source, log, cold = build / "src" / f"{PAGE}.ipynb", build / "html" / "run.json", build / COLD
     if not (source.exists() and log.exists()):
         raise AkpError(f"expected a printed book in {build}, found none; run 'akp book' first")
+    if not cold.exists():
+        raise AkpError(f"expected a book of which no page was kept, as its time is told; empty {build} first")
     readme = root / "README.md"
     before, begin, rest = readme.read_text("utf8").partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -83,6 +87,6 @@ def write(root: Path, build: Path) -> Path:
     picture.parent.mkdir(exist_ok=True)
     chart = charts.dispersions(cells[cells["tap"] == TAP]).configure(background="white")
     chart.save(picture)
-    made = table(cells, json.loads(log.read_text("utf8")))
+    made = table(cells, json.loads(log.read_text("utf8")), json.loads(cold.read_text("utf8"))["seconds"])
     readme.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", "utf8")
     return readme

@@ -44,8 +44,8 @@ def sentence() -> str:
     where = found["machine"]
     return (
         f"The pages before this one were run with the profile **{found['profile']}** from {source}, on "
-        f"{where['device']} with {where['cores']} cores open to it, in {_time(spent)} in all and at most "
-        f"{peak / 2**30:.1f} GiB of memory."
+        f"{where['device']} with {where['cores']} cores open to it, in times that add up to {_time(spent)} "
+        f"(some run side by side) and at most {peak / 2**30:.1f} GiB of memory."
     )
 
 

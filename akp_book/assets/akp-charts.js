@@ -75,6 +75,8 @@
         view.replaceChildren(host);
         var input = controls.querySelectorAll("input, select")[place];
         if (input) { input.focus(); }
+        var menu = host.querySelector("details > summary");
+        if (menu) { menu.setAttribute("aria-label", "Save this chart"); }
         if (before) { before.finalize(); }
         box.dataset.ready = "1";
         reachable(box);
