@@ -67,7 +67,7 @@ def served(book_html: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session", params=["http", "file"])
 def address(request: pytest.FixtureRequest) -> str:
-    """Return where the book is read from: a server, or the disk."""
+    """Return where the book is read from: a server, and then the disk."""
     if request.param == "http":
         return str(request.getfixturevalue("served"))
     return (request.getfixturevalue("book_html")).resolve().as_uri()
@@ -110,18 +110,40 @@ class Watched:
     def open(self, name: str) -> Page:
         """Go to a page and wait until its charts and its mathematics are drawn."""
         self.page.goto(f"{self.address}/{name}.html", wait_until="load")
-        self.page.wait_for_function(
-            "() => [...document.querySelectorAll('.akp-chart')].every(c => c.dataset.ready === '1')",
-            timeout=30_000,
-        )
+        self._charts()
         if self.page.locator("span.math, div.math").count():
             self.page.wait_for_selector("mjx-container", state="attached", timeout=30_000)
         return self.page
 
+    def dark(self) -> None:
+        """Press the theme switch, as a reader does, until it says dark and the charts have followed."""
+        theme = "document.documentElement.dataset.theme"
+        for _ in range(3):
+            if self.page.evaluate(theme) == "dark":
+                break
+            self.page.locator("button.theme-switch-button:visible").first.click()
+        assert self.page.evaluate(theme) == "dark"
+        self._charts()
+        self.page.wait_for_timeout(400)
 
-@pytest.fixture
-def watched(browser: Browser, address: str) -> Iterator[Watched]:
-    """Open a fresh page in the light theme."""
+    def _charts(self) -> None:
+        drawn = "() => [...document.querySelectorAll('.akp-chart')].every(c => c.dataset.ready === '1')"
+        self.page.wait_for_function(drawn, timeout=30_000)
+
+
+def _fresh(browser: Browser, address: str) -> Iterator[Watched]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
     yield Watched(context.new_page(), address)
     context.close()
+
+
+@pytest.fixture
+def watched(browser: Browser, served: str) -> Iterator[Watched]:
+    """Open a fresh page in the light theme, from a server."""
+    yield from _fresh(browser, served)
+
+
+@pytest.fixture
+def anywhere(browser: Browser, address: str) -> Iterator[Watched]:
+    """Open a fresh page in the light theme, from a server and then from the disk."""
+    yield from _fresh(browser, address)
