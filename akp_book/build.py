@@ -150,6 +150,7 @@ class _Run:
         self._entries: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, str] = {}
         self._commit = provenance.commit(project.root)
+        self._threads: int | None = None
 
     def key(self, page: Page) -> str:
         """Return the run key of a page; those of the pages before it count."""
@@ -168,6 +169,8 @@ class _Run:
 
         After a failure no other page is begun, and what runs is run to its end and kept.
         """
+        if jobs > 1:  # more threads than cores wait for one another, and threads wait by spinning
+            self._threads = max(1, cpu_count() // jobs)
         waiting, done = list(self._project.running_order()), set[str]()
         running: dict[Future[None], Page] = {}
         failure: BaseException | None = None
@@ -207,7 +210,7 @@ class _Run:
         found = kept.is_file() and note.is_file()
         if not found:
             _say(f"running {page.name} ...")
-            outcome = execute(page, values, self._project.root, self._out, self._earlier(page))
+            outcome = execute(page, values, self._project.root, self._out, self._earlier(page), self._threads)
             kept.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(outcome.notebook, kept)
             at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -80,7 +81,12 @@ class Live:
 
 
 def execute(
-    page: Page, values: Mapping[str, Value], root: Path, out: Path, earlier: Mapping[str, Path] | None = None
+    page: Page,
+    values: Mapping[str, Value],
+    root: Path,
+    out: Path,
+    earlier: Mapping[str, Path] | None = None,
+    threads: int | None = None,
 ) -> Outcome:
     """Run a page in a fresh kernel of this Python, from the project's root.
 
@@ -96,6 +102,8 @@ def execute(
         The build folder; the log goes to ``logs/``, a failed notebook to ``failed/``.
     earlier : mapping of str to Path, optional
         The executed notebooks of the pages that ran before it.
+    threads : int, optional
+        For its arithmetic, unless the environment says otherwise; None leaves that to the libraries.
 
     Returns
     -------
@@ -124,6 +132,8 @@ def execute(
         json.dumps({name: str(path.absolute()) for name, path in (earlier or {}).items()}), "utf8"
     )
     environment = {"AKP_BOOK": "1", "AKP_BUILD": str(out), EARLIER: str(listed.absolute())}
+    if threads is not None and "OMP_NUM_THREADS" not in os.environ:
+        environment["OMP_NUM_THREADS"] = str(threads)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     start = time.perf_counter()
     quiet = not sys.stderr.isatty()

@@ -124,13 +124,27 @@ def _page_context(app: Sphinx, page: str, template: str, context: dict[str, Any]
     if "akp-chart" in context.get("body", ""):
         for name in CHARTS:
             app.add_js_file(f"offline/{name}", loading_method="defer")
-    # docutils calls the sources a list, but puts anchors into it that are no items
-    listed = '<div role="list" class="citation-list">'
-    context["body"] = context.get("body", "").replace(listed, '<div class="citation-list">')
+    context["body"] = repaired(context.get("body", ""))
     record = Path(app.srcdir, "run.json")
     if doctree is not None and record.is_file():
         link = context["pathto"]("run.json", 1)
         context["body"] += footer(json.loads(record.read_text("utf8")), page, link)
+
+
+def repaired(body: str) -> str:
+    """Take out lists that Sphinx marks up as such but that a screen reader cannot read as lists.
+
+    The sources are called a list, with anchors in it that are no items; a signature of many lines is a list
+    of definitions without terms.
+    """
+    body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    lines = r"<dl>\s*((?:<dd>(?:(?!</?d[dlt]\b).)*</dd>\s*)+)</dl>"
+
+    def plain(match: re.Match[str]) -> str:
+        inner = match[1].replace("<dd>", '<span class="akp-line">').replace("</dd>", "</span>")
+        return f'<span class="akp-lines">{inner}</span>'
+
+    return re.sub(lines, plain, body, flags=re.DOTALL)
 
 
 def _reaches_out(script: Any) -> bool:
