@@ -50,6 +50,14 @@
     if (view.scrollWidth > view.clientWidth + 1) { view.tabIndex = 0; } else { view.removeAttribute("tabindex"); }
   }
 
+  function hush(host) {
+    // Vega calls a group of marks that has no words a symbol; a symbol without a name is read as one
+    host.querySelectorAll('[role="graphics-symbol"]:not([aria-label])').forEach(function (group) {
+      group.removeAttribute("role");
+      group.removeAttribute("aria-roledescription");
+    });
+  }
+
   function draw(box) {
     var dark = root.dataset.theme === "dark";
     var spec = JSON.parse(box.querySelector(".akp-spec").textContent);
@@ -77,6 +85,8 @@
         if (input) { input.focus(); }
         var menu = host.querySelector("details > summary");
         if (menu) { menu.setAttribute("aria-label", "Save this chart"); }
+        hush(host);
+        new MutationObserver(function () { hush(host); }).observe(host, { childList: true, subtree: true });
         if (before) { before.finalize(); }
         box.dataset.ready = "1";
         reachable(box);
