@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from akp_book import build, pages
+from akp_book import build, pages, running
 from akp_core.errors import AkpError
 
 HEADER = """---
@@ -90,7 +90,7 @@ def test_jobs_that_are_none_are_told(tmp_path: Path) -> None:
 
 
 def test_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "cpu_count", lambda: 64)
-    assert build.side_by_side() <= build.AT_ONCE
-    monkeypatch.setattr(build, "PAGE_BYTES", 2**60)
-    assert build.side_by_side() == 1
+    monkeypatch.setattr(running, "cpu_count", lambda: 64)
+    assert running.side_by_side() <= running.AT_ONCE
+    monkeypatch.setattr(running, "PAGE_BYTES", 2**60)
+    assert running.side_by_side() == 1

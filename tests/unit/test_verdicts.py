@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from akp_book import pages, profiles, verdicts
-from akp_book.build import _Run
 from akp_book.pages import Page
 from akp_book.parameters import Typed
+from akp_book.running import Run
 from akp_book.verdicts import Verdict
 from akp_core.errors import AkpError
 from tests.unit.test_press import HEADER, cell, make
@@ -92,7 +92,7 @@ def test_the_first_page_collects_what_this_book_found_and_no_edition(tmp_path: P
     def ran(name: str, order: Sequence[Page], **options: str) -> str:
         """Run pages as a book and an edition do, but print nothing; return one of them."""
         asked = {option: Typed(value) for option, value in options.items()}
-        of_all = _Run(project, profile, profiles.settle(project, profile, asked), out, [])
+        of_all = Run(project, profile, profiles.settle(project, profile, asked), out)
         for page in order:
             of_all.page(page)
         return of_all.executed[name].read_text("utf8")
