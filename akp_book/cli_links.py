@@ -56,7 +56,7 @@ def asked(folder: Path) -> list[dict[str, str]]:
     src = folder / "src"
     if not (src / "_toc.yml").is_file():
         raise expected(f"a printed book in {folder}", "none", "run: akp book")
-    answers = folder / "links" / "_build" / "linkcheck" / "output.json"
+    answers = folder / "links" / "_build" / "html" / "output.json"
     answers.unlink(missing_ok=True)
     main = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
     options = ["build", "--builder", "linkcheck", "--path-output", str(folder / "links"), str(src)]
