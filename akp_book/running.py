@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
@@ -63,6 +64,7 @@ class Run:
         self._keys: dict[str, str] = {}
         self._commit = provenance.commit(project.root)
         self._threads: int | None = None
+        self._one_writer = threading.Lock()
 
     def key(self, page: Page) -> str:
         """Return the run key of a page; those of the pages before it count."""
@@ -115,7 +117,8 @@ class Run:
     def page(self, page: Page) -> None:
         """Run a page, or keep it if nothing that it depends on has changed."""
         if page.after == ("all",):
-            write(self._out / RECORD, self.record(whole=False))
+            with self._one_writer:
+                write(self._out / RECORD, self.record(whole=False))
         kept = self._out / "pages" / f"{page.slug}-{self.key(page)}.ipynb"
         note = kept.with_suffix(".json")
         values = self._settled[page.name]

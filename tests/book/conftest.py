@@ -125,6 +125,8 @@ class Watched:
         assert self.page.evaluate(theme) == "dark"
         self._charts()
         self.page.wait_for_timeout(400)
+        done = "() => document.getAnimations().every(one => one.playState !== 'running')"
+        self.page.wait_for_function(done, timeout=30_000)  # colours fade over
 
     def _charts(self) -> None:
         drawn = "() => [...document.querySelectorAll('.akp-chart')].every(c => c.dataset.ready === '1')"

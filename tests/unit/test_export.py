@@ -46,6 +46,12 @@ alt.Chart(pd.DataFrame({"x": onsets})).mark_point().encode(x="x").properties(des
 """
 
 
+@pytest.fixture(autouse=True)
+def back_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Come back from the folder that a notebook's set-up changes to."""
+    monkeypatch.chdir(Path.cwd())
+
+
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("export") / "book"
