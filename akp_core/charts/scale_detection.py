@@ -154,7 +154,6 @@ def curves(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         strokeDash=alt.StrokeDash("state:N", sort=states, legend=None),
     )
     bars = base.mark_rule(strokeWidth=1.5, aria=False).encode(y=alt.Y("lower:Q", scale=up), y2="upper:Q")
-    bars = bars.transform_filter("isValid(datum.value)")
     points = base.mark_point(filled=True, size=45, opacity=1).encode(
         y=alt.Y("value:Q", scale=up),
         shape=alt.Shape("state:N", sort=states, legend=None),

@@ -37,7 +37,10 @@ def as_lines(table: pd.DataFrame) -> alt.InlineData:
     table : DataFrame
         Of numbers, words and truth values; what is missing, or no finite number, stays missing.
     """
+    table = table.infer_objects()
     kinds = {str(name): _KINDS.get(table[name].dtype.kind) for name in table.columns}
+    # a column of nothing has no kind; read as words, it would be a row of valid empty ones
+    kinds |= {str(name): "number" for name in table.columns if table[name].isna().all()}
     plain = table.replace([np.inf, -np.inf], np.nan)
     plain = plain.assign(**{c: plain[c].astype(int) for c, kind in kinds.items() if kind == "boolean"})
     short = plain.to_csv(index=False, float_format="%.15g", lineterminator="\n")

@@ -183,3 +183,8 @@ def test_a_table_comes_back_from_its_lines() -> None:
     assert back["yes"].tolist() == [1, 0]
     assert back["far"].isna().tolist() == [True, False]
     assert back["x"].iloc[0] == 0.125
+
+
+def test_a_column_of_nothing_is_read_as_numbers() -> None:
+    lines = as_lines(pd.DataFrame({"x": [1.0, 2.0], "low": [None, None]}))
+    assert lines.to_dict()["format"]["parse"] == {"x": "number", "low": "number"}
