@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -62,6 +63,12 @@ def pages() -> pd.DataFrame:
         for one in read().get("pages", [])
     ]
     return pd.DataFrame(rows, columns=["page", "run key", "run at (UTC)", "seconds", "memory (MiB)"])
+
+
+def minutes(seconds: pd.Series[float], names: Sequence[str]) -> str:
+    """Write what some pages took together, in minutes; a dash if none of them was run."""
+    known = seconds.reindex(list(names)).dropna()
+    return f"{known.sum() / 60:.1f}" if len(known) else "–"
 
 
 def parameters() -> pd.DataFrame:

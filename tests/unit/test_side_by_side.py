@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
-from akp_book import build, pages, running
+from akp_book import build, pages, record, running
 from akp_core.errors import AkpError
 
 HEADER = """---
@@ -94,3 +97,27 @@ def test_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert running.side_by_side() <= running.AT_ONCE
     monkeypatch.setattr(running, "PAGE_BYTES", 2**60)
     assert running.side_by_side() == 1
+
+
+def test_pages_that_follow_all_others_write_the_record_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, inside, most = running.write, [0], [0]
+
+    def slowly(path: Path, content: Any) -> None:
+        inside[0] += path.name == running.RECORD
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.3 * (path.name == running.RECORD))
+        really(path, content)
+        inside[0] -= path.name == running.RECORD
+
+    monkeypatch.setattr(running, "write", slowly)
+    root = tmp_path / "book"
+    built(root, project(root, one="1", last=SEEN, last_too=SEEN), jobs=2)
+    assert most == [1]
+
+
+def test_minutes_of_pages_that_were_run() -> None:
+    spent = pd.Series({"a": 60.0, "b": 30.0})
+    assert record.minutes(spent, ["a", "b", "prose"]) == "1.5"
+    assert record.minutes(spent, ["prose"]) == "–"
