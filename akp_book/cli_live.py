@@ -16,9 +16,12 @@ from typing import Any
 
 import click
 
+from akp_book.root import find_root
 from akp_core.errors import AkpError, expected
 
 NEEDS = {"voila": "voila", "anywidget": "anywidget", "vl_convert": "vl-convert-python"}
+EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
+"""What the page of the lab loads of the JupyterLab extensions on this machine; others may fail outside it."""
 TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 {% import "spinner.macro.html.j2" as spinner %}
 {%- block notebook_css -%}
@@ -46,7 +49,7 @@ TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Build folder  [default: _build]")
 def live(theme: str, port: int, no_browser: bool, anew: bool, out: Path | None, **chosen: Any) -> None:
     """Open the live lab in a browser: train, swap a function now, watch, rewind, compare."""
-    from akp_book import page, pages
+    from akp_book import page
     from akp_core.live.choice import Choice
 
     missing = [package for module, package in NEEDS.items() if importlib.util.find_spec(module) is None]
@@ -60,13 +63,14 @@ def live(theme: str, port: int, no_browser: bool, anew: bool, out: Path | None, 
     study = choice.study(page.data_root())  # a choice that makes no study is refused here, in one line
     if study.members < 3:
         raise expected("at least 3 networks in a family", str(study.members))
-    folder = ((pages.find_root() / "_build") if out is None else out.resolve()) / "live"
+    folder = ((find_root() / "_build") if out is None else out.resolve()) / "live"
     notebook = lay_out(folder, choice.__dict__, theme, page.data_root(), anew=anew)
     click.echo("the live lab opens in a browser; stop it with Ctrl-C, and it goes on from there next time")
     command = [sys.executable, "-m", "voila", str(notebook), "--template=akp", f"--port={port}"]
     command += ["--Voila.ip=127.0.0.1", "--show_tracebacks=True"]
     # a window that was closed leaves its kernel behind; the journal has all that a new one needs
     command += ["--MappingKernelManager.cull_idle_timeout=30", "--MappingKernelManager.cull_interval=10"]
+    command += [f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS]
     command += ["--no-browser"] if no_browser else []
     paths = os.pathsep.join(filter(None, [str(folder / "jupyter"), os.environ.get("JUPYTER_PATH")]))
     sys.exit(subprocess.run(command, env={**os.environ, "JUPYTER_PATH": paths}, check=False).returncode)
@@ -96,7 +100,7 @@ def lay_out(folder: Path, choice: dict[str, Any], theme: str, root: Path, *, ane
     from ipykernel.kernelspec import get_kernel_dict
 
     from akp_core.durable import refusals
-    from akp_core.live.runner import JOURNAL
+    from akp_core.live.journal import JOURNAL
 
     code = (
         "from akp_core.live.choice import Choice\nfrom akp_core.live.lab import Lab\n"

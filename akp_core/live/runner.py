@@ -6,19 +6,16 @@ out as one plain table at a time. The kernel's own thread only passes messages o
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from akp_core.durable import make_folder, refusals, sync_names, write_through
 from akp_core.errors import AkpError, expected, unknown_name
 from akp_core.live.choice import Choice, checked_swap, command
+from akp_core.live.journal import Journal, Plan
 from akp_core.live.session import FRAMES, Session
 from akp_core.live.view import View
 from akp_core.stress import percent
@@ -29,8 +26,6 @@ REPLAY = 0.12
 """Seconds for each frame that is only read from the record."""
 PACES = (0.0, 0.3, 1.0)
 """Seconds that a frame lasts at least."""
-JOURNAL = "lab.json"
-OWNER = "lab.owner"
 
 
 class Runner:
@@ -63,10 +58,9 @@ class Runner:
         self.choice, self._show = choice, show
         self.session = Session(choice.study(root), frames=frames, workers=workers)
         self.view = View(self.session)
-        self.journal = None if folder is None else Path(folder) / JOURNAL
+        self.journal = None if folder is None else Journal(Path(folder), choice)
         self.playing, self._pace, self._word, self._number = False, PACES[0], "", 0
-        self._token = uuid.uuid4().hex
-        self._plan: list[tuple[int, str, dict[str, Any]]] = []
+        self._plan: Plan = []
         self._inbox: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue()
         self._worked, self._frame_began, self._shown, self._saved = False, 0.0, 0.0, 0.0
         self._thread = threading.Thread(target=self._run, name="akp-live", daemon=True)
@@ -89,11 +83,7 @@ class Runner:
     # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        try:
-            self._own()
-            self._resume()
-        except AkpError as error:
-            self._word, self.journal = str(error), None
+        self._resume()
         self._publish()
         while True:
             busy = (self.playing or self.session.behind) and not self.session.finished
@@ -192,59 +182,31 @@ class Runner:
     def _write(self) -> None:
         """Put on the disk what a lab needs to go on where this one is."""
         self._saved = time.perf_counter()
-        if self.journal is None or self._plan or not self._owned():
+        if self.journal is None or self._plan:
             return
-        stresses = {p: asdict(t.stress) for p, t in self.session.tracks.items() if t.stress is not None}
-        forks = {p: t.fork for p, t in self.session.tracks.items()}
-        ends = {p: t.course.phases[-1].start for p, t in self.session.tracks.items() if p in stresses}
-        note = {"choice": asdict(self.choice), "clock": self.session.clock, "reached": self.session.reached}
-        note |= {"stresses": stresses, "forks": forks, "ends": ends}
-        new = self.journal.with_suffix(".new")
+        if not self.journal.mine:
+            self.playing, self.journal = False, None
+            self._word = "this lab goes on in another window; this one is paused and keeps no journal"
+            return
         try:
-            with refusals(f"the lab's folder {self.journal.parent}"):
-                make_folder(self.journal.parent)
-                write_through(new, json.dumps(note, indent=1).encode())
-                new.replace(self.journal)
-                sync_names(self.journal.parent)
+            self.journal.write(self.session)
         except AkpError as error:
             self._word = str(error)
 
-    def _own(self) -> None:
-        """Take the journal over: another lab that wrote it, in a window left open, stops at its next word."""
-        if self.journal is not None:
-            with refusals(f"the lab's folder {self.journal.parent}"):
-                make_folder(self.journal.parent)
-                write_through(self.journal.with_name(OWNER), self._token.encode())
-
-    def _owned(self) -> bool:
-        try:
-            mine = self.journal is None or self.journal.with_name(OWNER).read_text("utf8") == self._token
-        except OSError:
-            mine = True
-        if not mine:
-            self.playing, self.journal = False, None
-            self._word = "this lab goes on in another window; this one is paused and keeps no journal"
-        return mine
-
     def _resume(self) -> None:
         """Plan what a journal of the same choice says: training is repeated, to the same bits."""
-        if self.journal is None or not self.journal.is_file():
+        if self.journal is None:
             return
         try:
-            note = json.loads(self.journal.read_text("utf8"))
-            if note["choice"] != asdict(self.choice):
-                return
-            for place, stress in note["stresses"].items():
-                swap = {n: stress[n] for n in ("kind", "to", "dose", "optimizer")}
-                self._plan.append((int(note["forks"][place]), "swap", {"place": place, **swap}))
-                if stress["end"] < 1:
-                    self._plan.append((int(note["ends"][place]), "undo", {"place": place}))
-            self._plan.append((int(note["reached"]), "seek", {"step": int(note["clock"])}))
-        except (OSError, KeyError, TypeError, ValueError):
-            self._word, self._plan = f"the journal {self.journal} could not be read; the lab begins anew", []
+            self.journal.take_over()
+        except AkpError as error:
+            self._word, self.journal = str(error), None
             return
-        self._plan.sort(key=lambda entry: entry[0])
-        self.playing = self._plan[-1][0] > 0
+        try:
+            self._plan = self.journal.plan()
+        except AkpError as error:
+            self._word = str(error)
+        self.playing = bool(self._plan) and self._plan[-1][0] > 0
         self._follow_plan()
 
     def _follow_plan(self) -> None:

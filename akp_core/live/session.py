@@ -16,7 +16,7 @@ was set in by hand has a study (`Session.study_of`) that trains to the same bits
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -24,6 +24,7 @@ import torch
 
 from akp_core.engines import reproducible
 from akp_core.errors import AkpError, expected, unknown_name, whole_number
+from akp_core.live.kept import Kept
 from akp_core.live.track import CPU, Cell, Course, Tensors, Track
 from akp_core.memory import keep_freed_memory
 from akp_core.probes import Eyes, grid
@@ -33,8 +34,6 @@ from akp_core.threads import one_thread
 
 PLACES = ("A", "B")
 FRAMES = 96
-KEPT_BYTES = 128 * 2**20
-"""What the kept states of the unstressed family may take; fewer are kept where each is larger."""
 SEEN_BYTES = 768 * 2**20
 """What the fingerprints of all families may take; a session that would take more is refused."""
 
@@ -68,7 +67,7 @@ class Session:
     Notes
     -----
     Cost: that of training, and for each family, member and frame one forward pass of the probe images and
-    one fingerprint a tap. Memory: at most `KEPT_BYTES` + `SEEN_BYTES` beside the data.
+    one fingerprint a tap. Memory: at most `SEEN_BYTES` beside the data, and what `akp_core.live.kept` takes.
     """
 
     def __init__(
@@ -99,10 +98,8 @@ class Session:
             whole = Course((self._calm(0, self.steps),), exact=self._exact)
             control = Track(CONTROL, None, study, self.eyes, whole)
         self.tracks: dict[str, Track] = {CONTROL: control}
-        self._kept: dict[int, list[Tensors]] = {0: [cell.kept[1] for cell in control.cells]}
-        size = sum(t.numel() * t.element_size() for cell in self._kept[0] for t in cell.values())
         moments = 2 if study.recipe.optimizer == "adam" else 1
-        self._stride = -(-len(self.frames) * size * (1 + moments) // KEPT_BYTES)
+        self._kept = Kept([cell.kept[1] for cell in control.cells], self.frames, moments)
 
     def _frames(self, count: int, also: Iterable[int]) -> tuple[int, ...]:
         per_epoch = self.study.recipe.steps_per_epoch(len(self.study.data.train))
@@ -177,13 +174,8 @@ class Session:
         """Keep the unstressed family once all of it stands at a frame, so that a stress can fork there."""
         control = self.tracks[CONTROL]
         tensors = control.kept_at(goal) if control.seen_at(goal) else None
-        if tensors is None:
-            return
-        self._kept[goal] = tensors
-        forks = {track.fork for track in self.tracks.values()} | {0, self.clock, goal}
-        for k, step in enumerate(self.frames):
-            if k % self._stride and step not in forks:
-                self._kept.pop(step, None)
+        if tensors is not None:
+            self._kept.keep(goal, tensors, {track.fork for track in self.tracks.values()} | {self.clock})
 
     def play_to(self, step: int) -> None:
         """Move the clock on to the first frame at or after a step; an earlier one changes nothing."""
@@ -239,8 +231,7 @@ class Session:
         """A stressed family: from its own tensors at the clock, else from the unstressed family's."""
         parts = phases(stress, self.study.network, self.study.recipe.loss, self.steps)
         fork, ends = parts[0].start, {part.stop for part in parts}
-        start = self.clock if here else max(step for step in self._kept if step <= fork)
-        tensors = here or (self._kept[start] if start else None)
+        start, tensors = (self.clock, here) if here else self._kept.before(fork)
         lead = (self._calm(start, fork),) if start < fork else ()
         exact = {step for step in self._exact if step != fork} | ends
         course = Course(lead + parts, fork, start, frozenset(exact))
@@ -297,47 +288,6 @@ class Session:
         length = 1.0 if stress.end == 1 else round(stress.end - stress.onset, 9)
         plain = replace(stress, onset=0.0, end=length)
         return replace(self.study, stresses=(plain,), onsets=(stress.onset,))
-
-
-def recorded(study: Study, stresses: Sequence[Stress], *, frames: int = FRAMES, workers: int = 1) -> Session:
-    """Let a session run as if a hand had set these stresses in, and undone the pulses among them.
-
-    Parameters
-    ----------
-    study : Study
-        Without stresses.
-    stresses : sequence of Stress
-        At most two, for the places A and B, each with its onset and its end.
-    frames, workers : int
-        As for `Session`.
-
-    Returns
-    -------
-    Session
-        At the end of training.
-
-    Raises
-    ------
-    AkpError
-        For more stresses than there are places, or one that the network has no slot for.
-    """
-    if len(stresses) > len(PLACES):
-        raise expected(f"at most {len(PLACES)} stresses, side by side", str(len(stresses)))
-    todo: list[tuple[int, str, Stress | None]] = []
-    for place, stress in zip(PLACES, stresses, strict=False):
-        todo.append((step_of(stress.onset, study.steps), place, stress))
-        if stress.end < 1:
-            todo.append((step_of(stress.end, study.steps), place, None))
-    todo.sort(key=lambda entry: entry[0])
-    session = Session(study, frames=frames, also=[step for step, _, _ in todo], workers=workers)
-    for step, place, set_in in todo:
-        session.play_to(step)
-        if set_in is None:
-            session.undo(place)
-        else:
-            session.swap(place, set_in)
-    session.play_to(session.steps)
-    return session
 
 
 def _as_alone() -> None:

@@ -73,13 +73,14 @@ def address(request: pytest.FixtureRequest) -> str:
     return (request.getfixturevalue("book_html")).resolve().as_uri()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
+    """Start Playwright. Its event loop would be in the way of other folders' tests, so it ends with these."""
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """Start Debian's Chromium, or Playwright's own. Without either: skip here, fail in CI."""
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)

@@ -20,7 +20,7 @@ import yaml
 from playwright.sync_api import Browser, Page, expect
 
 from akp_core.live.choice import Choice
-from akp_core.live.session import recorded
+from akp_core.live.recording import recorded
 from akp_core.live.view import View
 from akp_core.stress import swaps
 

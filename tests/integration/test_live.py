@@ -12,7 +12,8 @@ from akp_book.parameters import check_all
 from akp_book.profiles import typed
 from akp_core.datasets import load
 from akp_core.live.choice import Choice, command
-from akp_core.live.session import Session, recorded
+from akp_core.live.recording import recorded
+from akp_core.live.session import Session
 from akp_core.live.verify import retrained
 from akp_core.networks import Network
 from akp_core.population import run

@@ -14,7 +14,8 @@ from akp_core import palette
 from akp_core.datasets import load
 from akp_core.errors import AkpError
 from akp_core.live.choice import Choice, checked_swap, command, parameters
-from akp_core.live.runner import JOURNAL, Runner
+from akp_core.live.journal import JOURNAL
+from akp_core.live.runner import Runner
 from akp_core.live.session import Session, share
 from akp_core.live.track import Track
 from akp_core.live.view import QUANTITIES, View
@@ -80,10 +81,10 @@ def test_the_order_of_buttons_and_the_threads_do_not_change_the_bits(watched: Se
 
 def test_a_swap_far_behind_what_has_been_trained_forks_from_the_right_place(watched: Session) -> None:
     late = Session(study(), frames=7)
-    late._stride = 10**6  # keeps only the start, so that the fork has to be trained once more
+    late._kept.stride = 10**6  # keeps only the start, so that the fork has to be trained once more
     late.play_to(late.steps)
     late.seek(watched.tracks["A"].fork)
-    late._kept = {0: late._kept[0]}
+    late._kept.states = {0: late._kept.states[0]}
     late.swap("A", TANH)
     assert late.tracks["A"].course.start == 0
     late.play_to(late.steps)
