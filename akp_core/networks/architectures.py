@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from akp_core.networks.pool import HalvingPool
 from akp_core.networks.residual import BasicBlock, PreactivationBlock, conv, norm
 from akp_core.networks.slot import Slot
 
@@ -47,7 +48,7 @@ def _cnn(width: int, depth: int, activation: str, shape: Shape, classes: int) ->
         block = nn.Sequential()
         block.add_module("conv", nn.Conv2d(channels, wide, kernel_size=3, padding=1))
         block.add_module("slot", Slot(activation))
-        block.add_module("pool", nn.MaxPool2d(2))
+        block.add_module("pool", HalvingPool())
         net.add_module(f"block{k}", block)
         channels = wide
     return _read_out(net, channels, classes)

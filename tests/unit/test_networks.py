@@ -11,6 +11,7 @@ from torch.func import functional_call, stack_module_state
 
 from akp_core.errors import AkpError
 from akp_core.networks import BLUEPRINTS, Architecture, Network, Slot, representations, slots, swap, tapped
+from akp_core.networks.pool import HalvingPool
 from akp_core.networks.residual import groups
 from akp_core.palette import ACTIVATIONS, Activation
 
@@ -331,3 +332,26 @@ def test_the_smallest_images_pass_and_smaller_ones_are_refused(kind: str) -> Non
 def test_bad_requests_say_what_to_do(make, message: str) -> None:
     with pytest.raises(AkpError, match=message):
         make()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("sides", [(8, 8), (7, 9), (2, 3)])
+def test_pooling_without_gradients_is_that_of_torch(
+    sides: tuple[int, int], layout: torch.memory_format
+) -> None:
+    x = torch.randn(5, 3, *sides, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    x[0, 0, 0, 0] = torch.nan
+    x[1, 1, 1, 1] = torch.inf
+    with torch.no_grad():
+        ours = HalvingPool()(x)
+    theirs = torch.nn.MaxPool2d(2)(x)
+    assert ours.equal(theirs) or torch.equal(ours.nan_to_num(7), theirs.nan_to_num(7))
+    assert ours.isnan().equal(theirs.isnan())
+    assert ours.stride() == theirs.stride()
+
+
+def test_pooling_with_gradients_sends_them_to_the_first_of_equals() -> None:
+    x = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    HalvingPool()(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == [1, 0, 0, 0]
