@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float64, Int64
@@ -13,9 +14,9 @@ from torch import Tensor
 from akp_core.errors import expected, whole_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is made once, so that it is known by itself
 class Modes:
-    """The modes of one image shape and cutoff.
+    """The modes of one image shape and cutoff; whoever asks for the same gets the same tensors.
 
     Attributes
     ----------
@@ -62,7 +63,12 @@ def modes(shape: Sequence[int], cutoff: int) -> Modes:
         raise expected("the shape of an image as (height, width)", repr(tuple(shape)))
     h, w = whole_number("an image's height", shape[0], 3), whole_number("an image's width", shape[1], 3)
     short = min(h, w)
-    cutoff = whole_number(f"a cutoff for images of {h} x {w} pixels", cutoff, 1, short - 2)
+    return _modes(h, w, whole_number(f"a cutoff for images of {h} x {w} pixels", cutoff, 1, short - 2))
+
+
+@lru_cache(maxsize=64)
+def _modes(h: int, w: int, cutoff: int) -> Modes:
+    short = min(h, w)
     j = torch.arange(1, math.ceil((cutoff + 0.5) * h / short) + 1, dtype=torch.float64)[:, None]
     i = torch.arange(1, math.ceil((cutoff + 0.5) * w / short) + 1, dtype=torch.float64)[None, :]
     number = ((i / w).square() + (j / h).square()).sqrt()

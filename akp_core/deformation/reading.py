@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,9 @@ from torch import Tensor
 from akp_core.deformation.modes import Modes
 from akp_core.errors import AkpError, expected
 
-_CHUNK_BYTES = 3_000_000
-"""Images are bent in chunks of about this size: what is written and read again then stays in the caches."""
-_WHOLE_BYTES = 16_000_000
-"""Up to this size all are bent at once, as putting chunks together costs more than it saves."""
+_CHUNK_BYTES = 1_600_000
+"""Images are bent in chunks of about this size: what is written and read again then stays in the caches, and
+no block is so large that the system hands it out and takes it back each time."""
 
 
 def warp(images: Float[Tensor, "n c h w"], fields: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n c h w"]:
@@ -81,25 +81,33 @@ def bend(
     if not bool(coefficients.any()):
         return images.detach().clone(memory_format=torch.contiguous_format)
     h, w = which.shape
-    a, b = which.down.shape[1], which.across.shape[1]
-    frame, unit = _frame(h, w, images)
-    down, across = (sines.to(images.device, images.dtype) for sines in (which.down, which.across))
+    left, right, unit, place = _tables(which, images.dtype, images.device)
+    across = right.shape[0]
+    middle = images.new_zeros(len(images), left.shape[1] * across)
+    scaled = coefficients.to(images.device, images.dtype) * -unit[:, None]
+    middle.index_copy_(1, place, scaled.flatten(1))
+    middle = middle.reshape(-1, left.shape[1], across)
+    middle[:, -2, -2] = middle[:, -1, -1] = 1
+
+    def chunk(part: slice) -> Tensor:
+        return ((left @ middle[part]).reshape(-1, across) @ right).reshape(-1, h, w, 2)
+
+    return _read(images, chunk)
+
+
+@lru_cache(maxsize=64)
+def _tables(which: Modes, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `bend` multiplies by: down, across, the length of a pixel, and the place of each coefficient."""
+    h, w = which.shape
+    b = which.across.shape[1]
+    frame, unit = _frame(h, w, torch.empty(0, dtype=dtype, device=device))
+    down, across = (sines.to(device, dtype) for sines in (which.down, which.across))
     left = torch.cat([down, down.new_ones(h, 1), frame[:, :1, 1]], dim=1)
     right = across.new_zeros(2 * b + 2, w, 2)
     right[:b, :, 0] = right[b : 2 * b, :, 1] = across.T
     right[2 * b, :, 0], right[2 * b + 1, :, 1] = frame[0, :, 0], 1.0
-    middle = images.new_zeros(len(images), (a + 2) * (2 * b + 2))
     place = (which.vertical - 1) * (2 * b + 2) + which.horizontal - 1
-    scaled = coefficients.to(images.device, images.dtype) * -unit.flip(0)[:, None]
-    middle.index_copy_(1, torch.cat([place + b, place]).to(images.device), scaled.flatten(1))
-    middle = middle.reshape(-1, a + 2, 2 * b + 2)
-    middle[:, a, 2 * b] = middle[:, a + 1, 2 * b + 1] = 1
-
-    def chunk(part: slice) -> Tensor:
-        rows = (left @ middle[part]).reshape(-1, 2 * b + 2)
-        return (rows @ right.flatten(1)).reshape(-1, h, w, 2)
-
-    return _read(images, chunk)
+    return left, right.flatten(1), unit.flip(0), torch.cat([place + b, place]).to(device)
 
 
 def check_images(images: Float[Tensor, "n c h w"]) -> None:
@@ -137,7 +145,7 @@ def _frame(h: int, w: int, images: Tensor) -> tuple[Float[Tensor, "h w 2"], Floa
 def _read(images: Tensor, places: Callable[[slice], Tensor]) -> Tensor:
     n, size = len(images), images[0].numel() * images.element_size()
     room = _CHUNK_BYTES if images.device.type == "cpu" else 64 * _CHUNK_BYTES
-    step = n if n * size <= _WHOLE_BYTES else min(n, max(1, room // size))
+    step = min(n, max(1, room // size))
     with torch.no_grad():
         out = None if step == n else torch.empty_like(images, memory_format=torch.contiguous_format)
         for start in range(0, n, step):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int32, Int64
 from torch import Tensor
 
 from akp_core.dispersion.expanded import expanded_tail
@@ -70,8 +70,20 @@ def intervals(
 
 
 def _medians(changes: Float64[Tensor, "p r n"], chosen: Tensor) -> Float64[Tensor, " draws"]:
-    sums = [chosen.new_zeros(len(chosen), dtype=torch.float64)]
-    step = max(1, _ENTRIES // (changes[0].numel() * 8))
-    for part in torch.split(changes, step):
-        sums.append(torch.stack([middle(part[:, :, draw].flatten(1)).sum() for draw in chosen]))
-    return torch.stack(sums).sum(dim=0)
+    """Sum over components of the median of each draw: sorted once, then only counted."""
+    repeats, n = changes.shape[1:]
+    half, odd = divmod(repeats * n, 2)
+    drawn = torch.stack([torch.bincount(draw, minlength=n) for draw in chosen]).int()
+    sums = drawn.new_zeros(len(drawn), dtype=torch.float64)
+    for part in torch.split(changes.flatten(1), max(1, _ENTRIES // (repeats * n))):
+        values, order = part.sort(dim=1)
+        image = order.remainder_(n)
+        for k, times in enumerate(drawn):
+            upto = times[image].cumsum(1, dtype=torch.int32)
+            places = [_first_above(upto, half - back) for back in ((0,) if odd else (0, 1))]
+            sums[k] += sum(values.gather(1, place).sum() for place in places) / len(places)
+    return sums
+
+
+def _first_above(upto: Int32[Tensor, "p m"], count: int) -> Int64[Tensor, "p 1"]:
+    return torch.searchsorted(upto, upto.new_full((len(upto), 1), count), right=True)
