@@ -15,6 +15,7 @@ from akp_book.cli_live import live
 from akp_book.cli_print import notebook, pdf
 from akp_book.cli_store import store
 from akp_book.profiles import DEFAULT
+from akp_book.root import find_root
 from akp_core.errors import AkpError, expected
 
 
@@ -72,7 +73,7 @@ def book(
     """Run every page that changed and print the whole book."""
     from akp_book import build, pages, profiles
 
-    root = pages.find_root()
+    root = find_root()
     report = build.build_book(
         pages.load(root), profile, profiles.typed(options), _folder(root, out), install_seconds, jobs
     )
@@ -89,7 +90,7 @@ def run(page: str, profile: str, options: tuple[str, ...], out: Path | None, nam
     """Run one PAGE and print it alone, beside the book."""
     from akp_book import build, pages, profiles
 
-    root = pages.find_root()
+    root = find_root()
     project = pages.load(root)
     report = build.build_edition(
         project, project.page(page), profile, profiles.typed(options), _folder(root, out), name
@@ -105,7 +106,7 @@ def parameters(page: str | None, profile: str) -> None:
     from akp_book import pages, profiles
     from akp_book.parameters import show
 
-    project = pages.load(pages.find_root())
+    project = pages.load(find_root())
     settled = profiles.settle(project, profile, {})
     chosen = [project.page(page)] if page else [one for one in project.pages if one.parameters]
     for one in chosen:
@@ -122,10 +123,9 @@ def parameters(page: str | None, profile: str) -> None:
 @OUT
 def readme(out: Path | None) -> None:
     """Put the results of the last book into README.md (for maintainers)."""
-    from akp_book import pages
     from akp_book.readme import write
 
-    root = pages.find_root()
+    root = find_root()
     click.echo(f"wrote {write(root, _folder(root, out))}")
 
 

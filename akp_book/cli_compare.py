@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from akp_book.root import find_root
+
 
 @click.command()
 @click.argument("first", metavar="A")
@@ -27,7 +29,7 @@ def compare(first: str, second: str, out: Path | None, to: Path | None) -> None:
     from akp_book.compare_text import lines
     from akp_core.durable import refusals
 
-    root = pages.find_root()
+    root = find_root()
     build = (root / "_build") if out is None else out.resolve()
     a, b = pair(pages.load(root), build, first, second)
     found = compared(a, b)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from akp_book.root import find_root
 from akp_core.errors import AkpError, expected
 
 GONE = ("broken", "timeout")
@@ -19,9 +20,7 @@ GONE = ("broken", "timeout")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Build folder  [default: _build]")
 def links(out: Path | None) -> None:
     """Check the links of the last book that lead outside (needs the internet)."""
-    from akp_book import pages
-
-    folder = (pages.find_root() / "_build") if out is None else out.resolve()
+    folder = (find_root() / "_build") if out is None else out.resolve()
     answers = asked(folder)
     for answer in answers:
         if answer["status"] in GONE:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from akp_book.profiles import DEFAULT
+from akp_book.root import find_root
 
 OUT = click.option(
     "--out", type=click.Path(path_type=Path), default=None, help="Build folder  [default: _build]"
@@ -28,7 +29,7 @@ def notebook(page: str, profile: str, options: tuple[str, ...], to: Path | None,
     from akp_book.commands import chosen, written
 
     here = Path.cwd()
-    root = pages.find_root()
+    root = find_root()
     project = pages.load(root)
     asked = project.page(page)
     values = profiles.settle(project, profile, profiles.typed(options), only=asked.name)[asked.name]
@@ -59,7 +60,7 @@ def pdf(out: Path | None, to: Path | None, chromium: str | None) -> None:
     from akp_book import pages
     from akp_book.pdf import print_pdf
 
-    root = pages.find_root()
+    root = find_root()
     build = (root / "_build") if out is None else out.resolve()
     target = build / "book.pdf" if to is None else to.resolve()
     printed = print_pdf(pages.load(root), build, target, chromium)

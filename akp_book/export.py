@@ -16,8 +16,9 @@ from typing import Any
 
 import nbformat
 
-from akp_book.pages import Page, find_root, load
+from akp_book.pages import Page, load
 from akp_book.parameters import Parameter, Typed, Value, check_all
+from akp_book.root import find_root
 from akp_core.errors import AkpError, expected, unknown_name
 
 SETUP = """\

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from akp_book.pages import find_root
+from akp_book.root import find_root
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -128,15 +128,6 @@ class Project:
         return tuple(done)
 
 
-def find_root(start: Path | None = None) -> Path:
-    """Return the nearest folder at or above `start` (default: here) with a book's two settings files."""
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "_config.yml").is_file() and (folder / "_toc.yml").is_file():
-            return folder
-    raise expected("a folder with _config.yml and _toc.yml", str(here), "change to the book's folder")
-
-
 def load(root: Path) -> Project:
     """Read the settings and every page, and check the pages' headers and parameters.
 

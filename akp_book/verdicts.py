@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from akp_book.page import SIGNS, Shown, Tone, root
-from akp_book.pages import load
 from akp_core.errors import expected, unknown_name
+
+if TYPE_CHECKING:
+    import nbformat
 
 KEY = "akp_verdicts"
 """Where the metadata of an output holds its verdicts."""
@@ -147,6 +147,8 @@ def collected() -> list[tuple[str, Verdict]]:
 
     Empty where the press did not run this page, as under ``jupyter-book build .``.
     """
+    import nbformat  # a second, in each kernel, that only the first page has need of
+
     file = os.environ.get(EARLIER)
     listed: dict[str, Any] = json.loads(Path(file).read_text("utf8")) if file else {}
     return [
@@ -182,6 +184,8 @@ def glance(found: Sequence[tuple[str, Verdict]], here: str) -> Shown:
     here : str
         Name of the page that shows the table, for the links.
     """
+    from akp_book.pages import load  # as heavy
+
     titles = {one.name: one.title for one in load(root()).pages}
     rows = sorted(found, key=lambda pair: _sign(pair[1].claim))
     markup, told, last = [], [], ""

@@ -16,6 +16,7 @@ from torchvision.utils import save_image
 from akp_book import pages, profiles, verdicts
 from akp_book.execute import execute
 from akp_book.parameters import Typed
+from akp_book.root import find_root
 from akp_core.datasets import Dataset, load, overview
 
 ROOT = Path(os.environ.get("AKP_DATA", ""))
@@ -68,7 +69,7 @@ class TestTiles:
 
     @pytest.mark.slow
     def test_a_study_through_the_press(self, tmp_path: Path) -> None:
-        project = pages.load(pages.find_root())
+        project = pages.load(find_root())
         page = project.page("book/experiments/other-data")
         asked = {
             "dataset": "arrays",
