@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 from akp_book.root import find_root
 
@@ -150,7 +150,7 @@ def download(frame: pd.DataFrame, name: str) -> Shown:
     name : str
         File name, ending in ``.csv``.
     """
-    coded = base64.b64encode(frame.to_csv(index=False).encode()).decode()
+    coded = quote(frame.to_csv(index=False), safe="!$()*+,-./:;=?@_~")  # a quarter less than base64
     file = html.escape(name)
-    link = f'<a download="{file}" href="data:text/csv;base64,{coded}">Download {file}</a>'
+    link = f'<a download="{file}" href="data:text/csv;charset=utf-8,{coded}">Download {file}</a>'
     return Shown(f'<p class="akp-download">{link} ({len(frame)} rows)</p>', f"{name}, {len(frame)} rows")

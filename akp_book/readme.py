@@ -5,12 +5,12 @@ What lies between the two marks in README.md is made here and nowhere else, so n
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -20,7 +20,7 @@ from akp_core.errors import AkpError
 BEGIN, END = "<!-- made by `akp readme` -->", "<!-- end -->"
 PAGE = "book/experiments/principle"
 TAP = "features"
-FILE = re.compile(r'download=\\"verdicts.csv\\" href=\\"data:text/csv;base64,([^"\\]+)')
+FILE = re.compile(r'download=\\"verdicts.csv\\" href=\\"data:text/csv;charset=utf-8,([^"\\]+)')
 
 
 def table(cells: pd.DataFrame, record: dict[str, Any], cold_seconds: float) -> str:
@@ -81,8 +81,7 @@ def write(root: Path, build: Path) -> Path:
     found = FILE.search(source.read_text("utf8"))
     if found is None:
         raise AkpError(f"expected the page {PAGE} to offer verdicts.csv, found none; see page.download")
-    verdicts = io.BytesIO(base64.b64decode(found[1]))
-    cells = pd.read_csv(verdicts, keep_default_na=False, na_values=[""])
+    cells = pd.read_csv(io.StringIO(unquote(found[1])), keep_default_na=False, na_values=[""])
     picture = root / "book" / "figures" / "verdicts.svg"
     picture.parent.mkdir(exist_ok=True)
     chart = charts.dispersions(cells[cells["tap"] == TAP]).configure(background="white")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Required, TypedDict, Unpack, overload
 
 import torch
@@ -28,6 +28,7 @@ class Settings(TypedDict, total=False):
     generator: Required[torch.Generator]
     match: Match
     how: How
+    groups: Sequence[object] | Tensor | None
     repeats: int
     batch: int | None
     draws: int
@@ -52,6 +53,7 @@ def stability_of(
     generator: torch.Generator,
     match: Match = "each",
     how: How = "mean",
+    groups: Sequence[object] | Tensor | None = None,
     repeats: int = 1,
     batch: int | None = None,
     draws: int = 999,
@@ -72,13 +74,14 @@ def stability_of(
     match : {"each", "mean"}
         As for `matched_noise`.
     how : {"mean", "median"}
+    groups : (n,) labels, optional
         As for `stability`.
     repeats : int
         Deformations, and noises, of each image.
     batch : int, optional
         Call the function on so many images at once; all when not given. It changes no draw.
     draws : int
-        Of images for the intervals, at least 99; 0 for no intervals.
+        Of groups of images for the intervals, at least 99; 0 for no intervals.
     level : float
 
     Returns
@@ -121,7 +124,9 @@ def stability_of(
     def of(clean: Tensor, bent: list[Tensor], noisy: list[Tensor]) -> Stability:
         generator.set_state(state)
         drawn = generator if draws else None
-        return stability(clean, bent, noisy, how=how, generator=drawn, draws=draws or 999, level=level)
+        return stability(
+            clean, bent, noisy, how=how, groups=groups, generator=drawn, draws=draws or 999, level=level
+        )
 
     if isinstance(clean, Tensor):
         return of(clean, bent, noisy)  # type: ignore[arg-type]

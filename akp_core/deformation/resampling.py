@@ -34,12 +34,13 @@ def intervals(
     changes: Sequence[Float64[Tensor, "r n p"]],
     deviations: Float64[Tensor, " n"],
     of_medians: bool,
+    codes: Int64[Tensor, " n"],
     *,
     draws: int,
     level: float,
     generator: torch.Generator,
 ) -> Float64[Tensor, "3 2"]:
-    """Ends of the intervals of D, of G and of their ratio, by drawing images with replacement.
+    """Ends of the intervals of D, of G and of their ratio, by drawing groups of images with replacement.
 
     Parameters
     ----------
@@ -49,37 +50,42 @@ def intervals(
         Twice the squared distance of each image's activations from their mean; its mean is the normaliser.
     of_medians : bool
         Medians in place of means.
+    codes : (n,) int64 tensor
+        The group of each image, from 0; each its own where images are independent.
     draws, level, generator
         As for `stability`.
     """
-    n = changes[0].shape[1]
-    chosen = torch.randint(n, (draws, n), generator=generator).to(changes[0].device)
+    groups = int(codes.max()) + 1
+    chosen = torch.randint(groups, (draws, groups), generator=generator)
+    drawn_groups = torch.zeros(draws, groups, dtype=torch.int32).scatter_add_(
+        1, chosen, torch.ones_like(chosen, dtype=torch.int32)
+    )
+    times = drawn_groups[:, codes.cpu()].to(changes[0].device)
+    share = times.double() / times.sum(dim=1, keepdim=True)
     if of_medians:
-        drawn = torch.stack([_medians(part.permute(2, 0, 1), chosen) for part in changes])
+        drawn = torch.stack([_medians(part.permute(2, 0, 1), times) for part in changes])
     else:
-        of_images = torch.stack([part.sum(dim=2).mean(dim=0) for part in changes])
-        drawn = of_images[:, chosen].mean(dim=2)
-    normaliser = deviations[chosen].mean(dim=1)
+        drawn = torch.stack([share @ part.sum(dim=2).mean(dim=0) for part in changes])
+    normaliser = share @ deviations
     # atan2 in place of the ratio: it keeps the order, and a draw without any change under noise has a place
     angle = torch.atan2(drawn[0], drawn[1])
-    tail = expanded_tail(n, level)
+    tail = expanded_tail(groups, level)
     ends = torch.tensor([tail, 1 - tail], dtype=torch.float64, device=angle.device)
     scaled = torch.where(normaliser > 0, drawn / normaliser, torch.inf)
     limits = [torch.quantile(part, ends, interpolation="nearest") for part in (*scaled, angle)]
     return torch.stack([*limits[:2], torch.tan(limits[2])]).cpu()
 
 
-def _medians(changes: Float64[Tensor, "p r n"], chosen: Tensor) -> Float64[Tensor, " draws"]:
+def _medians(changes: Float64[Tensor, "p r n"], times: Int32[Tensor, "draws n"]) -> Float64[Tensor, " draws"]:
     """Sum over components of the median of each draw: sorted once, then only counted."""
     repeats, n = changes.shape[1:]
-    half, odd = divmod(repeats * n, 2)
-    drawn = torch.stack([torch.bincount(draw, minlength=n) for draw in chosen]).int()
-    sums = drawn.new_zeros(len(drawn), dtype=torch.float64)
+    sums = changes.new_zeros(len(times))
     for part in torch.split(changes.flatten(1), max(1, _ENTRIES // (repeats * n))):
         values, order = part.sort(dim=1)
         image = order.remainder_(n)
-        for k, times in enumerate(drawn):
-            upto = times[image].cumsum(1, dtype=torch.int32)
+        for k, row in enumerate(times):
+            upto = row[image].cumsum(1, dtype=torch.int32)
+            half, odd = divmod(int(upto[0, -1]), 2)
             places = [_first_above(upto, half - back) for back in ((0,) if odd else (0, 1))]
             sums[k] += sum(values.gather(1, place).sum() for place in places) / len(places)
     return sums

@@ -13,7 +13,7 @@ from typing import Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from akp_core import deformation
@@ -40,6 +40,8 @@ class Trial:
         Standardised as networks expect them.
     deformed, noisy : (k, n, c, h, w) float
         k deformations of each image, each with its own field, and k noises of the same norms.
+    groups : (n,) int64
+        Where each image comes from, such as its patient.
     folded : int
         How many of the k n fields fold the image over itself; such an image is bent, not only moved.
     """
@@ -47,6 +49,7 @@ class Trial:
     clean: Float[Tensor, "n c h w"]
     deformed: Float[Tensor, "k n c h w"]
     noisy: Float[Tensor, "k n c h w"]
+    groups: Int64[Tensor, " n"]
     folded: int
 
     def seen(self, model: nn.Module, taps: Sequence[str]) -> dict[str, Seen]:
@@ -118,7 +121,8 @@ def trial(
         repeated, bent.images, generator=generator(seed, "stability", "noise"), match=match
     )
     shape = (draws, *clean.shape)
-    return Trial(clean, bent.images.reshape(shape), noisy.reshape(shape), int(bent.folded.sum()))
+    groups = data.test.groups[spread]
+    return Trial(clean, bent.images.reshape(shape), noisy.reshape(shape), groups, int(bent.folded.sum()))
 
 
 def stability(
@@ -161,7 +165,7 @@ def stability(
     how : {"mean", "median"}
         Over images (`akp_core.deformation.stability`).
     resamples : int
-        Of the images, for the intervals; 0 for none, as those of medians take long. Else at least 99.
+        Of the images, whole patients at once, for the intervals; 0 for none. Else at least 99.
     level : float
         Intervals over images have confidence 1 - level, in (0, 0.5].
     change : callable or None
@@ -243,10 +247,18 @@ def measured(
     dict
         A row for each tap, with NaN and a reason in ``why`` where there is no number.
     """
+    groups = shown.groups if bool((shown.groups != shown.groups[0]).any()) else None
     for tap, (clean, bent, noisy) in shown.seen(model, taps).items():
         stream = torch.Generator().manual_seed(derive(seed, "stability", "resamples")) if resamples else None
         found = deformation.stability(
-            clean, bent, noisy, how=how, level=level, generator=stream, draws=resamples or LEAST_RESAMPLES
+            clean,
+            bent,
+            noisy,
+            how=how,
+            groups=groups,
+            level=level,
+            generator=stream,
+            draws=resamples or LEAST_RESAMPLES,
         )
         row: dict[str, object] = {"tap": tap}
         for name, estimate in zip(QUANTITIES, (found.d_f, found.g_f, found.r_f), strict=True):

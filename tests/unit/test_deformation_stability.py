@@ -100,6 +100,38 @@ def test_intervals_hold_the_truth_about_as_often_as_they_claim(how: str) -> None
     assert 0.85 * times <= held < times
 
 
+@pytest.mark.parametrize("how", ["mean", "median"])
+def test_images_of_one_patient_are_drawn_together(how: str) -> None:
+    clean, bent, noisy = draws(24)
+    alone = stability(clean, bent, noisy, how=how, generator=stream())
+    own = stability(clean, bent, noisy, how=how, groups=[f"p{k:02}" for k in range(24)], generator=stream())
+    assert (own.groups, own.r_f) == (alone.groups, pytest.approx(alone.r_f))
+    copies = [np.repeat(part, 8, axis=0) for part in (clean, bent, noisy)]
+    patients = np.repeat(np.arange(24)[::-1], 8)
+    told = stability(*copies, how=how, groups=patients, generator=stream(1))
+    untold = stability(*copies, how=how, generator=stream(1))
+    assert (told.images, told.groups, untold.groups) == (192, 24, 192)
+    assert told.r_f.value == pytest.approx(alone.r_f.value)
+    width, wide, narrow = (math.log(one.r_f.high / one.r_f.low) for one in (alone, told, untold))
+    assert wide == pytest.approx(width, rel=0.25), "eight copies of 24 images are 24 patients"
+    assert narrow < 0.6 * width
+
+
+def test_patients_of_unequal_size_count_by_their_images() -> None:
+    clean, bent, noisy = draws(21)
+    groups = np.repeat(np.arange(6), [1, 2, 3, 4, 5, 6])
+    found = stability(clean, bent, noisy, how="median", groups=groups, generator=stream(), draws=99)
+    drawn = torch.randint(6, (99, 6), generator=stream())
+    change = [(part - clean) ** 2 for part in (bent, noisy)]
+    angles = []
+    for draw in drawn:
+        rows = np.concatenate([np.flatnonzero(groups == g) for g in draw])
+        angles.append(math.atan2(*(float(np.median(part[rows], axis=0).sum()) for part in change)))
+    inside = np.mean([math.tan(a) < found.r_f.low or math.tan(a) > found.r_f.high for a in angles])
+    assert inside <= 0.05
+    assert any(math.isclose(math.tan(a), found.r_f.low, rel_tol=1e-9) for a in angles)
+
+
 def test_an_interval_narrows_with_the_square_root_of_the_images_and_not_with_repeats() -> None:
     def width(n: int, repeats: int) -> float:
         rng = np.random.default_rng(5)
@@ -112,6 +144,21 @@ def test_an_interval_narrows_with_the_square_root_of_the_images_and_not_with_rep
 
     assert width(1600, 1) / width(100, 1) == pytest.approx(0.25, rel=0.4)
     assert width(100, 30) > 0.4 * width(100, 1), "thirty repeats of 100 images are not 3000 images"
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ([1, 2], "expected a group for each of 20 images, got shape (2,)"),
+        (
+            ["one"] * 20,
+            "expected at least 2 groups of images, got 1; leave groups out if images are independent",
+        ),
+    ],
+)
+def test_groups_that_will_not_do_are_one_line(groups: list[object], said: str) -> None:
+    with pytest.raises(AkpError, match=re.escape(said)):
+        stability(*draws(), groups=groups)
 
 
 def test_no_value_where_there_is_none_and_why() -> None:
