@@ -19,7 +19,7 @@ PARAMETER_TAGS = {"parameters", "injected-parameters"}
 def cleaned(
     notebook: nbformat.NotebookNode, page: Page, values: Mapping[str, Value]
 ) -> nbformat.NotebookNode:
-    """Strip times, random identifiers and stderr, and show the parameters as a table.
+    """Strip times, random names, empty sentences and stderr, which the log has; show the parameters.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def cleaned(
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            shown = [output for output in cell.outputs if output.get("name") != "stderr"]  # it is in the log
+            shown = [one for one in cell.outputs if one.get("name") != "stderr" and not _says_nothing(one)]
             cell.outputs = [_stable(output, f"{len(cells)}_{n}") for n, output in enumerate(shown)]
         if PARAMETER_TAGS & set(tags):
             cell.metadata["tags"] = [*(tag for tag in tags if tag != "papermill"), "remove-input"]
@@ -56,6 +56,12 @@ def cleaned(
         cell["id"] = f"{page.name.rsplit('/', 1)[-1]}-{number:03d}"[-64:]
     clean.cells = cells
     return clean
+
+
+def _says_nothing(output: nbformat.NotebookNode) -> bool:
+    """Whether it is a sentence that was left empty, of which only the name of its class would be shown."""
+    data = output.get("data", {})
+    return "display.Markdown object" in data.get("text/plain", "") and not data.get("text/markdown")
 
 
 def _stable(output: nbformat.NotebookNode, place: str) -> nbformat.NotebookNode:

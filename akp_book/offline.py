@@ -108,7 +108,7 @@ def _copy_assets(app: Sphinx) -> None:
     (out / "vega-bundle.js").write_text(bundle, "utf8")
     config = (ASSETS / "chart-config.json").read_text("utf8")
     (out / "akp-config.js").write_text(f"window.akpChartConfig = {config.strip()};\n", "utf8")
-    for name in ("akp-charts.js", "akp.css"):
+    for name in ("akp-charts.js", "akp-scroll.js", "akp.css"):
         shutil.copy(ASSETS / name, out)
     card = vl_convert.svg_to_png((ASSETS / "social-card.svg").read_text("utf8"))
     (out / "social-card.png").write_bytes(card)
@@ -178,4 +178,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", _copy_assets)
     app.connect("html-page-context", _page_context, priority=900)
     app.add_css_file("offline/akp.css")
+    app.add_js_file("offline/akp-scroll.js", loading_method="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

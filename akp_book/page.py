@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Tone = Literal["yes", "no", "open"]
 SIGNS: dict[str, str] = {"yes": "✓", "no": "✗", "open": "?"}
+ROUND_OFF = 1e-12
 LIVE_FRONT_ENDS = ("JPY_SESSION_NAME", "VOILA_PREHEAT", "AKP_LIVE")
 
 
@@ -132,11 +133,15 @@ def table(frame: pd.DataFrame, *, digits: int = 3) -> Shown:
     frame : DataFrame
         Its columns as they should be named.
     digits : int
-        Decimals of numbers that are not whole.
+        Decimals of numbers that are not whole; what they would make 0, as a small p-value, is told by its
+        power of ten.
     """
-    markup = frame.to_html(
-        index=False, border=0, classes="dataframe akp-table", float_format=lambda value: f"{value:.{digits}f}"
-    )
+
+    def told(value: float) -> str:
+        text = f"{value:z.{digits}f}"
+        return f"{value:.0e}" if float(text) == 0 and abs(value) > ROUND_OFF else text
+
+    markup = frame.to_html(index=False, border=0, classes="dataframe akp-table", float_format=told)
     return Shown(f'<div class="akp-table-box" tabindex="0">{markup}</div>', frame.to_string(index=False))
 
 

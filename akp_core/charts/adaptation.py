@@ -92,7 +92,9 @@ def recovery_curves(errors: pd.DataFrame, places: pd.DataFrame) -> alt.VConcatCh
 def _curve(
     table: pd.DataFrame, chosen: alt.PredicateComposition, title: str, reference: float, x: str
 ) -> tuple[alt.Chart, ...]:
-    legend = alt.Legend(orient="top", symbolOpacity=1, symbolStrokeWidth=3)
+    legend = alt.Legend(
+        orient="top", symbolType="stroke", symbolSize=300, symbolOpacity=1, symbolStrokeWidth=3
+    )
     scale = alt.Scale(domain=list(KINDS))
     base = alt.Chart(as_lines(table)).transform_filter(chosen)
     along = alt.X(f"{x}:Q", title="epoch of training", scale=alt.Scale(zero=True))

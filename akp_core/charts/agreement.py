@@ -54,7 +54,9 @@ def agreement_curves(curves: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         .encode(x=along, y=alt.Y(f"{ends[0]}:Q", scale=scale), y2=f"{ends[1]}:Q")
         for ends, colour, opacity in BANDS
     )
-    legend = alt.Legend(orient="top", columns=2, labelLimit=300, symbolStrokeWidth=2)
+    legend = alt.Legend(
+        orient="top", columns=2, labelLimit=300, symbolType="stroke", symbolSize=300, symbolStrokeWidth=2
+    )
     lines = (
         alt.Chart(kept)
         .transform_filter(alt.datum.condition == chosen)
@@ -124,8 +126,10 @@ def sizes(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     long = rounded(table, 3).melt(["size"], list(names), "line", "share")
     long["line"] = long["line"].map(names)
     domain = [*LINES, last]
-    legend = alt.Legend(orient="top", columns=2, labelLimit=300, symbolStrokeWidth=2)
-    colours = ["#1b74c5", "#d95f02", "#8a8a8a", "#8a8a8a", "#7b3294"]
+    legend = alt.Legend(
+        orient="top", columns=2, labelLimit=300, symbolType="stroke", symbolSize=300, symbolStrokeWidth=2
+    )
+    colours = ["#1b74c5", "#d95f02", "#8a8a8a", "#8a8a8a", "#9b59b6"]
     drawn = (
         alt.Chart(long)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=45, filled=True))
@@ -133,7 +137,7 @@ def sizes(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
             x=alt.X("size:O", title="networks that must agree", axis=alt.Axis(labelAngle=0)),
             y=alt.Y(
                 "share:Q",
-                title="true-positive agreement, or agreement beyond chance",
+                title="agreement, or agreement beyond chance",
                 scale=alt.Scale(domain=[0, 1]),
             ),
             color=alt.Color(

@@ -115,7 +115,7 @@ def _calls(
     )
     order = [text for name, text in labels.items() if name in set(called["lens"])]
     base = alt.Chart(as_lines(rounded(drawn.drop(columns="lens"), 2))).encode(
-        x=alt.X("name:N", sort=order, title=None, axis=alt.Axis(labelAngle=-35, labelLimit=180)),
+        x=alt.X("name:N", sort=order, title=None, axis=alt.Axis(labelAngle=-35, labelLimit=250)),
         y=alt.Y("family:N", sort=families, title=None),
         tooltip=["family:N", "name:N", "effect:Q", "call:N"],
     )

@@ -41,7 +41,7 @@ def schemes(clouds: pd.DataFrame, *, level: float) -> alt.LayerChart | alt.Facet
         .encode(
             y=alt.Y("law:N", sort=laws, title=None, axis=alt.Axis(labelLimit=220)),
             yOffset=alt.YOffset("permute:N"),
-            color=alt.Color("permute:N", title="permuted", legend=alt.Legend(orient="top")),
+            color=alt.Color("permute:N", title="permuted", legend=alt.Legend(orient="top", symbolSize=90)),
             tooltip=["law:N", "permute:N", "share:Q", "low:Q", "high:Q", "verdict:N"],
         )
     )
@@ -57,7 +57,10 @@ def schemes(clouds: pd.DataFrame, *, level: float) -> alt.LayerChart | alt.Facet
             at.encode(x=alt.X("level:Q", title=_TITLE)),
             base.mark_rule(strokeWidth=2, aria=False).encode(x=alt.X("low:Q", title=_TITLE), x2="high:Q"),
             base.mark_point(filled=True, size=70, opacity=1).encode(
-                x=share, shape=alt.Shape("permute:N", title="permuted", legend=alt.Legend(orient="top"))
+                x=share,
+                shape=alt.Shape(
+                    "permute:N", title="permuted", legend=alt.Legend(orient="top", symbolSize=90)
+                ),
             ),
         )
         .add_params(menu)

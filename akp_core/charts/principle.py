@@ -128,7 +128,7 @@ def measures(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         y=alt.Y("family:N", sort=families, title=None, axis=alt.Axis(labelLimit=200)),
         tooltip=["family:N", "measure:N", "ratio:Q", "p_value:Q", "found:N"],
     )
-    scale = alt.Scale(domain=list(FOUND), range=["#d95f02", "#1b74c5", "#8a8a8a", "#8a8a8a"])
+    scale = alt.Scale(domain=list(FOUND), range=["#d95f02", "#1b74c5", "#8a8a8a", "#c9b458"])
     cells = base.mark_rect(opacity=0.55, aria=False).encode(
         color=alt.Color("found:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", columns=2))
     )

@@ -66,7 +66,7 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
                 "verdict:N",
                 title=None,
                 scale=alt.Scale(domain=list(HONESTY)),
-                legend=alt.Legend(orient="top", columns=2),
+                legend=alt.Legend(orient="top", columns=2, labelLimit=300),
             ),
             tooltip=["test:N", "share:Q", "low:Q", "high:Q", "simulations:Q", "verdict:N"],
         )
@@ -99,7 +99,12 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
         .encode(
             x=claimed,
             y=alt.Y("share:Q", title="share rejected", axis=alt.Axis(format="%")),
-            color=alt.Color("test:N", title=None, sort=tests, legend=alt.Legend(orient="bottom", columns=2)),
+            color=alt.Color(
+                "test:N",
+                title=None,
+                sort=tests,
+                legend=alt.Legend(orient="bottom", columns=2, labelLimit=300),
+            ),
             strokeDash=alt.StrokeDash("test:N", sort=tests, legend=None),
             tooltip=["test:N", "level:Q", "share:Q"],
         )

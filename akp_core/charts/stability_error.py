@@ -9,6 +9,8 @@ import pandas as pd
 from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 
+_LEGEND = alt.Legend(orient="top", symbolType="stroke", symbolSize=300, symbolStrokeWidth=2)
+
 
 def error_against(
     networks: pd.DataFrame, laws: pd.DataFrame, *, published: tuple[float, float]
@@ -66,7 +68,7 @@ def error_against(
     small = (
         alt.Chart(as_lines(points))
         .transform_filter(is_it)
-        .mark_point(opacity=0.45, size=22, color="gray", aria=False)
+        .mark_point(opacity=0.7, size=22, color="#8a8a8a", aria=False)
     )
     large = alt.Chart(as_lines(groups)).transform_filter(is_it)
     both = [
@@ -76,14 +78,12 @@ def error_against(
         .encode(
             x=x,
             y=y,
-            color=alt.Color("line:N", title=None, scale=kinds, legend=alt.Legend(orient="top")),
-            strokeDash=alt.StrokeDash("line:N", title=None, scale=kinds),
+            color=alt.Color("line:N", title=None, scale=kinds, legend=_LEGEND),
+            strokeDash=alt.StrokeDash("line:N", title=None, scale=kinds, legend=_LEGEND),
         ),
         small.encode(x=x, y=y, tooltip=tip),
         large.mark_point(filled=True, size=80, opacity=1, color="#1b74c5").encode(x=x, y=y, tooltip=tip),
-        large.mark_text(aria=False, align="left", dx=7, dy=-7, fontSize=11, color="gray").encode(
-            x=x, y=y, text="group:N"
-        ),
+        large.mark_text(aria=False, align="left", dx=7, dy=-7, fontSize=11).encode(x=x, y=y, text="group:N"),
     ]
     picture = alt.layer(*both).properties(
         width=480,

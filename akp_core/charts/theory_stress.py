@@ -144,7 +144,8 @@ def valleys(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     needs(table, columns)
     drawn = rounded(table[columns], 4)
     menu = _menu("quantity", drawn["quantity"], "Show ", radio=True)
-    color = alt.Color("landscape:N", title=None, legend=alt.Legend(orient="top"))
+    legend = alt.Legend(orient="top", symbolType="stroke", symbolSize=300)
+    color = alt.Color("landscape:N", title=None, legend=legend)
     return (
         alt.layer(
             alt.Chart(drawn)
@@ -154,7 +155,7 @@ def valleys(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
                 x=alt.X("push:Q", title="strength of the pulse"),
                 y=alt.Y("value:Q", title="left long after the pulse"),
                 color=color,
-                strokeDash=alt.StrokeDash("landscape:N", title=None),
+                strokeDash=alt.StrokeDash("landscape:N", title=None, legend=legend),
                 tooltip=columns,
             )
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from akp_core.deformation.modes import Modes
+from akp_core.deformation.places import frame_of, places_of
 from akp_core.errors import AkpError, expected
 
 _CHUNK_BYTES = 1_600_000
@@ -56,7 +56,7 @@ def warp(images: Float[Tensor, "n c h w"], fields: Float[Tensor, "n 2 h w"]) -> 
         raise expected(f"fields on {images.device}, where the images are", str(fields.device))
     if not bool(torch.isfinite(fields).all()):
         raise AkpError("expected finite displacements, got fields with NaN or infinity")
-    frame, unit = _frame(h, w, images)
+    frame, unit = frame_of(h, w, images.dtype, images.device)
 
     def chunk(part: slice) -> Tensor:
         here = fields[part].to(images.dtype)
@@ -73,41 +73,12 @@ def warp(images: Float[Tensor, "n c h w"], fields: Float[Tensor, "n 2 h w"]) -> 
 def bend(
     images: Float[Tensor, "n c h w"], coefficients: Float[Tensor, "n 2 k"], which: Modes
 ) -> Float[Tensor, "n c h w"]:
-    """Bend images by the fields of these coefficients, without writing the fields down.
-
-    Two matrix products give the places where `torch.nn.functional.grid_sample` reads, horizontal and vertical
-    ones interleaved as it wants them: the frame itself takes part as two further modes.
-    """
+    """Bend images by the fields of these coefficients, without writing the fields down."""
     if not bool(coefficients.any()):
         return images.detach().clone(memory_format=torch.contiguous_format)
-    h, w = which.shape
-    left, right, unit, place = _tables(which, images.dtype, images.device)
-    across = right.shape[0]
-    middle = images.new_zeros(len(images), left.shape[1] * across)
-    scaled = coefficients.to(images.device, images.dtype) * -unit[:, None]
-    middle.index_copy_(1, place, scaled.flatten(1))
-    middle = middle.reshape(-1, left.shape[1], across)
-    middle[:, -2, -2] = middle[:, -1, -1] = 1
-
-    def chunk(part: slice) -> Tensor:
-        return ((left @ middle[part]).reshape(-1, across) @ right).reshape(-1, h, w, 2)
-
-    return _read(images, chunk)
-
-
-@lru_cache(maxsize=64)
-def _tables(which: Modes, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `bend` multiplies by: down, across, the length of a pixel, and the place of each coefficient."""
-    h, w = which.shape
-    b = which.across.shape[1]
-    frame, unit = _frame(h, w, torch.empty(0, dtype=dtype, device=device))
-    down, across = (sines.to(device, dtype) for sines in (which.down, which.across))
-    left = torch.cat([down, down.new_ones(h, 1), frame[:, :1, 1]], dim=1)
-    right = across.new_zeros(2 * b + 2, w, 2)
-    right[:b, :, 0] = right[b : 2 * b, :, 1] = across.T
-    right[2 * b, :, 0], right[2 * b + 1, :, 1] = frame[0, :, 0], 1.0
-    place = (which.vertical - 1) * (2 * b + 2) + which.horizontal - 1
-    return left, right.flatten(1), unit.flip(0), torch.cat([place + b, place]).to(device)
+    places = places_of(which, images.dtype, images.device)
+    given = coefficients.to(images.device, images.dtype)
+    return _read(images, lambda part: places(given[part]))
 
 
 def check_images(images: Float[Tensor, "n c h w"]) -> None:
@@ -131,15 +102,6 @@ def check_images(images: Float[Tensor, "n c h w"]) -> None:
 def said(what: object) -> str:
     """Name the kind and shape of what came, for a message."""
     return f"shape {tuple(what.shape)}" if isinstance(what, Tensor) else type(what).__name__
-
-
-def _frame(h: int, w: int, images: Tensor) -> tuple[Float[Tensor, "h w 2"], Float[Tensor, " 2"]]:
-    """Where each pixel is, and how long a pixel is, across and down, on a frame from -1 to 1."""
-    down, across = (
-        torch.linspace(-1, 1, side, dtype=torch.float64).to(images.device, images.dtype) for side in (h, w)
-    )
-    y, x = torch.meshgrid(down, across, indexing="ij")
-    return torch.stack([x, y], dim=2), images.new_tensor([2 / (w - 1), 2 / (h - 1)])
 
 
 def _read(images: Tensor, places: Callable[[slice], Tensor]) -> Tensor:

@@ -116,3 +116,19 @@ def test_record_names_every_run_page(book_html: Path) -> None:
     }
     assert {one["page"] for one in record["pages"]} == expect_run
     assert all(one["seconds"] > 0 and len(one["key"]) == 16 for one in record["pages"])
+
+
+def test_what_is_wider_than_a_phone_fades_and_scrolls_to_its_end(watched: Any) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": 390, "height": 800})
+    watched.open(EXPERIMENT)
+    wide = page.locator(":is(.akp-view, .akp-table-box, div.math).akp-more")
+    wide.first.wait_for(timeout=10_000)
+    boxes = page.locator(":is(.akp-view, .akp-table-box, div.math):not(.akp-more)")
+    hidden = boxes.evaluate_all("all => all.filter(b => b.scrollWidth - b.clientWidth > 2).length")
+    assert hidden == 0, "it says nowhere that there is more"
+    box = wide.first
+    assert box.evaluate("b => getComputedStyle(b).maskImage") != "none"
+    assert box.evaluate("b => b.tabIndex") == 0
+    box.evaluate("b => { window.akpBox = b; b.scrollLeft = b.scrollWidth; }")
+    page.wait_for_function("() => !window.akpBox.classList.contains('akp-more')", timeout=10_000)

@@ -111,11 +111,14 @@ def test_a_positive_displacement_carries_the_picture_down_and_to_the_right() -> 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(300, 3, 32, 32), (5, 1, 60, 24)])
-def test_deform_is_fields_and_warp(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("cutoff", [3, 5])  # few modes, and many: other products
+def test_deform_is_fields_and_warp(cutoff: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     images = pictures(*shape, dtype=dtype)
-    found = deform(images, cutoff=5, displacement=1.5, generator=stream(1))
-    temperature = temperature_for(1.5, 5, math.sqrt(shape[2] * shape[3]))
-    field = fields(shape[0], shape[2:], cutoff=5, temperature=temperature, generator=stream(1), dtype=dtype)
+    found = deform(images, cutoff=cutoff, displacement=1.5, generator=stream(1))
+    temperature = temperature_for(1.5, cutoff, math.sqrt(shape[2] * shape[3]))
+    field = fields(
+        shape[0], shape[2:], cutoff=cutoff, temperature=temperature, generator=stream(1), dtype=dtype
+    )
     assert torch.equal(found.fields, field)
     assert torch.equal(found.folded, folds(field))
     assert found.share_folded == pytest.approx(folds(field).double().mean().item())

@@ -15,10 +15,12 @@ from typing import Any
 import nbformat
 import pandas as pd
 import pytest
+from IPython.display import Markdown
 
 import akp_core
 from akp_book import cli, page, pages, profiles, readme, record
 from akp_book.build import _edition_name
+from akp_book.clean import cleaned
 from akp_book.declarations import declared
 from akp_book.execute import execute
 from akp_book.offline import VegaLite, chart_markup, still
@@ -625,6 +627,28 @@ def test_charts_are_stored_for_the_book_and_live_elsewhere(monkeypatch: pytest.M
     assert page.live()
     monkeypatch.setenv("AKP_BOOK", "1")
     assert not page.live()
+
+
+def test_a_table_tells_small_numbers_and_zeros_apart() -> None:
+    from akp_book import page
+
+    frame = pd.DataFrame({"p": [0.0412, 4e-06, 0.0], "effect": [-0.0001, -1e-17, 2.0]})
+    shown: Any = page.table(frame)
+    cells = re.findall(r"<td>(.*?)</td>", shown._repr_html_())
+    assert cells == ["0.041", "-1e-04", "4e-06", "0.000", "0.000", "2.000"]
+
+
+def test_an_empty_sentence_is_not_shown() -> None:
+    empty, full = Markdown(""), Markdown("A *sentence*.")
+    cell = nbformat.v4.new_code_cell(
+        outputs=[
+            nbformat.v4.new_output("display_data", data={"text/plain": repr(one), "text/markdown": one.data})
+            for one in (empty, full)
+        ]
+    )
+    of = pages.Page("book/page", Path("page.md"), "", True)
+    done = cleaned(nbformat.v4.new_notebook(cells=[cell]), of, {})
+    assert [output.data["text/markdown"] for output in done.cells[0].outputs] == ["A *sentence*."]
 
 
 def test_cards_escape_and_have_text() -> None:
