@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: more thread
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each file on one process, and all that read the printed book: what they share is dear to make."""
     for item in items:

@@ -28,7 +28,7 @@ CHOICES = {
 Levels = dict[str, list[str]]
 """The names of every choice, in the order of their codes."""
 
-_WIDTH = 520
+_WIDTH = 460
 _BINS = 24
 
 

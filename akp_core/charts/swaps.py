@@ -113,7 +113,7 @@ def _courses(courses: pd.DataFrame, chosen: alt.Predicate) -> alt.LayerChart | a
     )
     swap = base.transform_aggregate(groupby=["onset"]).mark_rule(strokeDash=[4, 4], color="gray")
     return alt.layer(band, swap.encode(x="onset:Q"), lines, points).properties(
-        width=300, height=240, title="Errors around the swap"
+        width=250, height=240, title="Errors around the swap"
     )
 
 
@@ -150,7 +150,7 @@ def _taps(cells: pd.DataFrame, columns: list[str], chosen: alt.Predicate) -> alt
     )
     one = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[4, 4], color="gray")
     return alt.layer(one.encode(x="one:Q"), bars, points).properties(
-        width=260, height=240, title="Spread at every tap"
+        width=190, height=240, title="Spread at every tap"
     )
 
 
