@@ -11,7 +11,7 @@ book: .venv/ready          ## the paper at _build/html/index.html
 	  status=$$?; rm -f .venv/seconds; exit $$status
 
 test: .venv/ready          ## everything that must hold
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 live: .venv/ready          ## the live lab, in a browser
 	@$(BIN)/akp live

@@ -26,6 +26,7 @@ REPLAY = 0.12
 """Seconds for each frame that is only read from the record."""
 PACES = (0.0, 0.3, 1.0)
 """Seconds that a frame lasts at least."""
+TAKEN = "this lab goes on in another window; this one is paused and keeps no journal"
 
 
 class Runner:
@@ -60,6 +61,7 @@ class Runner:
         self.view = View(self.session)
         self.journal = None if folder is None else Journal(Path(folder), choice)
         self.playing, self._pace, self._word, self._number = False, PACES[0], "", 0
+        self._taken = False
         self._plan: Plan = []
         self._inbox: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue()
         self._worked, self._frame_began, self._shown, self._saved = False, 0.0, 0.0, 0.0
@@ -109,6 +111,8 @@ class Runner:
         except TypeError as error:
             self._word = str(expected(f"what {name!r} needs", str(error)))
         self._write()
+        if self._taken:  # also where it was found out while nobody pressed anything
+            self.playing, self._word = False, TAKEN
         self._publish()
 
     def _go_on(self) -> None:
@@ -185,8 +189,7 @@ class Runner:
         if self.journal is None or self._plan:
             return
         if not self.journal.mine:
-            self.playing, self.journal = False, None
-            self._word = "this lab goes on in another window; this one is paused and keeps no journal"
+            self.playing, self.journal, self._word, self._taken = False, None, TAKEN, True
             return
         try:
             self.journal.write(self.session)

@@ -162,12 +162,12 @@ def test_an_image_is_bent_alike_alone_and_among_many() -> None:
     many = deform(images, cutoff=4, generator=stream(5))
     few = deform(images[:3], cutoff=4, generator=stream(5))
     assert torch.equal(few.fields, many.fields[:3])
-    torch.testing.assert_close(few.images, many.images[:3], atol=1e-6, rtol=0)
+    torch.testing.assert_close(few.images, many.images[:3], atol=1e-5, rtol=0)
     both = stream(5)
     split = torch.cat(
         [deform(part, cutoff=4, generator=both).images for part in (images[:150], images[150:])]
     )
-    torch.testing.assert_close(split, many.images, atol=1e-6, rtol=0)
+    torch.testing.assert_close(split, many.images, atol=1e-5, rtol=0)
 
 
 def test_a_fold_is_found_where_the_map_turns_over() -> None:
