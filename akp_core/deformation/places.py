@@ -13,8 +13,8 @@ from torch import Tensor
 from akp_core.deformation.modes import Modes
 
 Places: TypeAlias = Callable[[Float[Tensor, "n 2 k"]], Float[Tensor, "n h w 2"]]
-_FEW = 16
-"""Up to so many modes one product with all of them is quicker than two with the sines of each side."""
+_WRITTEN_OUT = 65_536
+"""Up to so many numbers, which stay in the caches, one product with all modes is quicker than two."""
 
 
 @lru_cache(maxsize=8)
@@ -26,8 +26,8 @@ def places_of(which: Modes, dtype: torch.dtype, device: torch.device) -> Places:
     Parameters
     ----------
     which : Modes
-        With few of them every mode is written out over the image, and one product does all. With many, one
-        product is down and one across, and the frame takes part as two further modes.
+        Few modes of a small image are written out over it, and one product does all. Else one product is
+        down and one across, and the frame takes part as two further modes.
     dtype : torch.float32 or torch.float64
     device : torch.device
 
@@ -41,7 +41,8 @@ def places_of(which: Modes, dtype: torch.dtype, device: torch.device) -> Places:
     -----
     Cost: 4 k h w multiplications for each image, or 2 h c (c + w) with cutoff c.
     """
-    of = _at_once if len(which.deviation) <= _FEW else _side_by_side
+    size = 4 * len(which.deviation) * which.shape[0] * which.shape[1]
+    of = _at_once if size <= _WRITTEN_OUT else _side_by_side
     return of(which, dtype, device)
 
 
