@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist, squareform
+from torch import Tensor, nn
 
 from akp_core import dispersion, similarity
+from akp_core.stitching import stitch
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 TOLERANCE = 1e-6
@@ -64,6 +66,40 @@ def permanova(name: str, *, metric: str) -> float:
     ).pseudo_f
 
 
+class Columns(nn.Module):
+    """Some features of its input, and nothing learnt."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.columns = slice(start, stop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, self.columns]
+
+
+def stitched(name: str, *, value: str) -> float:
+    """A sender that holds x and a receiver that holds y, whose first three features are its logits."""
+    x, y = (torch.from_numpy(a) for a in pair(name))
+    p, q, cut = x.shape[1], y.shape[1], len(x) * 2 // 3
+    images, labels = torch.cat([x, y], dim=1)[:, :, None, None], y[:, :3].argmax(dim=1)
+    sender, receiver = (nn.Sequential() for _ in range(2))
+    for network, ends in ((sender, (0, p)), (receiver, (p, p + q))):
+        network.add_module("tap", Columns(*ends))
+        network.add_module("logits", Columns(0, 3))
+    got = stitch(
+        sender,
+        receiver,
+        "tap",
+        fit=(images[:cut], labels[:cut]),
+        evaluation=(images[cut:], labels[cut:]),
+        rng=np.random.default_rng(0),
+    )
+    if value == "error":
+        return got.error
+    later = y[cut:]
+    return float((later - got.map(x[cut:])).square().sum() / (later - later.mean(dim=0)).square().sum())
+
+
 OF_PAIRS: dict[str, Callable[..., float]] = {
     "cka": similarity.cka,
     "minibatch_cka": minibatch,
@@ -77,6 +113,7 @@ OF_OTHERS: dict[str, Callable[..., float]] = {
     "prediction_disagreement": disagreement,
     "permdisp": permdisp,
     "permanova": permanova,
+    "stitch": stitched,
 }
 
 
