@@ -46,7 +46,10 @@ def error_against(
     points = rounded(good[["view", "group", "R", "test_error"]])
     means = good.assign(log=np.log(good["R"])).groupby(["view", "group"], sort=False)
     groups = means.agg(log=("log", "mean"), test_error=("test_error", "mean")).reset_index()
-    groups = rounded(groups.assign(R=np.exp(groups["log"])).drop(columns="log"))
+    groups = groups.assign(
+        R=np.exp(groups["log"]), above=groups.groupby("view")["log"].rank(method="first") % 2
+    )
+    groups = rounded(groups.drop(columns="log"))
     chosen = alt.param(
         name="chosen_view", value=views[0], bind=alt.binding_radio(options=views, name="Across ")
     )
@@ -83,7 +86,12 @@ def error_against(
         ),
         small.encode(x=x, y=y, tooltip=tip),
         large.mark_point(filled=True, size=80, opacity=1, color="#1b74c5").encode(x=x, y=y, tooltip=tip),
-        large.mark_text(aria=False, align="left", dx=7, dy=-7, fontSize=11).encode(x=x, y=y, text="group:N"),
+        *(  # neighbours' names stand on opposite sides of their points
+            large.transform_filter(alt.datum.above == above)
+            .mark_text(aria=False, align=align, dx=dx, dy=dy, fontSize=11)
+            .encode(x=x, y=y, text="group:N")
+            for above, align, dx, dy in ((1, "left", 7, -7), (0, "right", -7, 9))
+        ),
     ]
     picture = alt.layer(*both).properties(
         width=480,

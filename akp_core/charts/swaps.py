@@ -213,8 +213,10 @@ def effect_against(
         shape=alt.Shape("onset:N", title="set in at", legend=alt.Legend(orient="top")),
         tooltip=["to:N", "onset:N", "property:Q", "ratio:Q", "verdict:N"],
     )
-    text = base.mark_text(aria=False, align="left", dx=8, dy=-6, fontSize=11).encode(
-        x=across, y=up, text="to:N"
+    text = (  # one name over the upper of a function's points, not one at each
+        base.transform_aggregate(groupby=["to"], ratio="max(ratio)", property="max(property)")
+        .mark_text(aria=False, dy=-11, fontSize=11)
+        .encode(x=across, y=up, text="to:N")
     )
     one = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(strokeDash=[4, 4], color="gray")
     return (
