@@ -86,12 +86,13 @@ def error_against(
         ),
         small.encode(x=x, y=y, tooltip=tip),
         large.mark_point(filled=True, size=80, opacity=1, color="#1b74c5").encode(x=x, y=y, tooltip=tip),
-        *(  # neighbours' names stand on opposite sides of their points
-            large.transform_filter(alt.datum.above == above)
-            .mark_text(aria=False, align=align, dx=dx, dy=dy, fontSize=11)
-            .encode(x=x, y=y, text="group:N")
-            for above, align, dx, dy in ((1, "left", 7, -7), (0, "right", -7, 9))
-        ),
+        # neighbours' names stand on opposite sides of their points
+        large.transform_filter(alt.datum.above == 1)
+        .mark_text(aria=False, align="left", dx=7, dy=-7, fontSize=11)
+        .encode(x=x, y=y, text="group:N"),
+        large.transform_filter(alt.datum.above == 0)
+        .mark_text(aria=False, align="right", dx=-7, dy=9, fontSize=11)
+        .encode(x=x, y=y, text="group:N"),
     ]
     picture = alt.layer(*both).properties(
         width=480,
