@@ -6,10 +6,12 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from akp_core.charts.labels import PLACES, places
 from akp_core.charts.tables import as_lines, needs, rounded
 from akp_core.errors import AkpError
 
 _LEGEND = alt.Legend(orient="top", symbolType="stroke", symbolSize=300, symbolStrokeWidth=2)
+_WIDTH, _HEIGHT, _ROOM, _FONT = 480, 320, 16, 11
 
 
 def error_against(
@@ -46,23 +48,21 @@ def error_against(
     points = rounded(good[["view", "group", "R", "test_error"]])
     means = good.assign(log=np.log(good["R"])).groupby(["view", "group"], sort=False)
     groups = means.agg(log=("log", "mean"), test_error=("test_error", "mean")).reset_index()
-    groups = groups.assign(
-        R=np.exp(groups["log"]), above=groups.groupby("view")["log"].rank(method="first") % 2
-    )
-    groups = rounded(groups.drop(columns="log"))
+    groups = _with_places(groups.assign(R=np.exp(groups["log"])).drop(columns="log"), points, lines)
+    groups = rounded(groups)
     chosen = alt.param(
         name="chosen_view", value=views[0], bind=alt.binding_radio(options=views, name="Across ")
     )
     is_it = alt.datum.view == (chosen if len(views) > 1 else views[0])
     x = alt.X(
         "R:Q",
-        scale=alt.Scale(type="log", nice=False, padding=16),
+        scale=alt.Scale(type="log", nice=False, padding=_ROOM),
         title="R at the output (log scale)",
         axis=alt.Axis(format="~g"),
     )
     y = alt.Y(
         "test_error:Q",
-        scale=alt.Scale(type="log", nice=False, padding=16),
+        scale=alt.Scale(type="log", nice=False, padding=_ROOM),
         title="test error (log scale)",
         axis=alt.Axis(format="~g", minExtent=40),
     )
@@ -86,17 +86,17 @@ def error_against(
         ),
         small.encode(x=x, y=y, tooltip=tip),
         large.mark_point(filled=True, size=80, opacity=1, color="#1b74c5").encode(x=x, y=y, tooltip=tip),
-        # neighbours' names stand on opposite sides of their points
-        large.transform_filter(alt.datum.above == 1)
-        .mark_text(aria=False, align="left", dx=7, dy=-7, fontSize=11)
-        .encode(x=x, y=y, text="group:N"),
-        large.transform_filter(alt.datum.above == 0)
-        .mark_text(aria=False, align="right", dx=-7, dy=9, fontSize=11)
-        .encode(x=x, y=y, text="group:N"),
+        *(
+            large.transform_filter(alt.datum.place == k)
+            .mark_text(aria=False, align=place.align, dx=place.dx, dy=place.dy, fontSize=_FONT)
+            .encode(x=x, y=y, text="group:N")
+            for k, place in enumerate(PLACES)
+            if k in set(groups["place"])
+        ),
     ]
     picture = alt.layer(*both).properties(
-        width=480,
-        height=320,
+        width=_WIDTH,
+        height=_HEIGHT,
         description=(
             f"Interactive chart. Test error against R, both logarithmic, across {' or '.join(views)}. "
             "Small points are networks, large ones the means of groups; one line is fitted to these, one is "
@@ -104,3 +104,20 @@ def error_against(
         ),
     )
     return picture.add_params(chosen) if len(views) > 1 else picture
+
+
+def _with_places(groups: pd.DataFrame, points: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    """The groups with where the name of each stands in the frame of its view."""
+    drawn = pd.concat([points, lines], ignore_index=True)
+    parts = []
+    for view, part in groups.groupby("view", sort=False):
+        at = {}
+        for name, size in (("R", _WIDTH), ("test_error", _HEIGHT)):
+            low, high = np.log(drawn.loc[drawn["view"] == view, name]).agg(["min", "max"])
+            share = (np.log(part[name].to_numpy()) - low) / max(high - low, 1e-9)
+            at[name] = _ROOM + share * (size - 2 * _ROOM)
+        place = places(
+            at["R"], _HEIGHT - at["test_error"], list(part["group"]), width=_WIDTH, height=_HEIGHT, font=_FONT
+        )
+        parts.append(part.assign(place=place))
+    return pd.concat(parts)

@@ -205,7 +205,8 @@ def effect_against(
     )
     base = alt.Chart(as_lines(rounded(drawn, 3))).transform_filter(alt.datum.tap == tap)
     across = alt.X("property:Q", title=title, scale=alt.Scale(zero=False, padding=30))
-    up = alt.Y("ratio:Q", title="dispersion, swapped over control (log)", scale=alt.Scale(type="log"))
+    scale = alt.Scale(type="log", nice=False, padding=24)
+    up = alt.Y("ratio:Q", title="dispersion, swapped over control (log)", scale=scale)
     points = base.mark_point(filled=True, size=80).encode(
         x=across,
         y=up,
