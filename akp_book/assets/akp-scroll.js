@@ -3,7 +3,7 @@
 (function () {
   "use strict";
   var BOXES = ".akp-view, .akp-table-box, .cell_output .text_html, .bd-article div.math, .highlight pre, " +
-    ".pst-scrollable-table-container, mjx-container[display='true']";
+    ".pst-scrollable-table-container, mjx-container[display='true'], span.math.akp-wide";
 
   function mark(box) {
     var more = box.scrollWidth - box.clientWidth - box.scrollLeft > 2;
@@ -11,9 +11,20 @@
     if (more && !box.hasAttribute("tabindex")) { box.tabIndex = 0; }
   }
 
+  function widen(formula) {
+    // a formula in a sentence that is wider than the column becomes a box of its own
+    formula.classList.remove("akp-wide");
+    var inside = formula.querySelector("mjx-container"), block = formula.closest("p, li, dd, td, figcaption");
+    if (inside && block && inside.getBoundingClientRect().width > block.clientWidth) { formula.classList.add("akp-wide"); }
+  }
+
   function start() {
     var waiting = false;
-    function all() { waiting = false; document.querySelectorAll(BOXES).forEach(mark); }
+    function all() {
+      waiting = false;
+      document.querySelectorAll(".bd-article span.math").forEach(widen);
+      document.querySelectorAll(BOXES).forEach(mark);
+    }
     function soon() { if (!waiting) { waiting = true; requestAnimationFrame(all); } }
     document.addEventListener("scroll", function (event) {
       if (event.target.matches && event.target.matches(BOXES)) { mark(event.target); }

@@ -232,12 +232,11 @@ def law(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     for name in ("excess", "fitted", "half"):
         drawn[name] = drawn[name].map(lambda value: float(f"{value:.4g}"))
     series = list(dict.fromkeys(drawn["series"]))
-    log: dict[str, Any] = {"type": "log", "nice": False}
+    log: dict[str, Any] = {"type": "log", "nice": False, "padding": 8}
     x = alt.X("size:Q", title="units in the chunk (log scale)", scale=alt.Scale(**log, base=2))
     title = "test error above the ensemble's (log scale)"
-    colour = alt.Color(
-        "series:N", title=None, sort=series, legend=alt.Legend(orient="top", columns=1, labelLimit=320)
-    )
+    legend = alt.Legend(orient="top", columns=1, labelLimit=320)
+    colour = alt.Color("series:N", title=None, sort=series, legend=legend)
     base = alt.Chart(drawn)
 
     def line(column: str, dash: list[int]) -> alt.Chart:
@@ -251,7 +250,7 @@ def law(table: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         x=x,
         y=alt.Y("excess:Q", title=title, scale=alt.Scale(**log), axis=alt.Axis(format="%")),
         color=colour,
-        shape=alt.Shape("series:N", sort=series, legend=None),
+        shape=alt.Shape("series:N", title=None, sort=series, legend=legend),
         tooltip=["series:N", "size:Q", "excess:Q"],
     )
     return alt.layer(line("half", [2, 3]), line("fitted", []), points).properties(

@@ -58,9 +58,7 @@ def schemes(clouds: pd.DataFrame, *, level: float) -> alt.LayerChart | alt.Facet
             base.mark_rule(strokeWidth=2, aria=False).encode(x=alt.X("low:Q", title=_TITLE), x2="high:Q"),
             base.mark_point(filled=True, size=70, opacity=1).encode(
                 x=share,
-                shape=alt.Shape(
-                    "permute:N", title="permuted", legend=alt.Legend(orient="top", symbolSize=90)
-                ),
+                shape=alt.Shape("permute:N", legend=None),
             ),
         )
         .add_params(menu)

@@ -87,6 +87,7 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
     shares = coded(rounded(levels[[*key, "level", "share"]], 3))
     wide = shares.pivot(index=[f"{name}_" for name in key], columns="level", values="share")[each]
     wide = wide.set_axis([f"at{k}" for k in range(len(each))], axis=1)
+    legend = alt.Legend(orient="bottom", columns=2, labelLimit=300, symbolType="stroke", symbolSize=300)
     lines = (
         alt.Chart(as_lines(wide.reset_index()))
         .transform_calculate(**named)
@@ -99,13 +100,8 @@ def honesty(sizes: pd.DataFrame, levels: pd.DataFrame, *, level: float) -> alt.V
         .encode(
             x=claimed,
             y=alt.Y("share:Q", title="share rejected", axis=alt.Axis(format="%")),
-            color=alt.Color(
-                "test:N",
-                title=None,
-                sort=tests,
-                legend=alt.Legend(orient="bottom", columns=2, labelLimit=300),
-            ),
-            strokeDash=alt.StrokeDash("test:N", sort=tests, legend=None),
+            color=alt.Color("test:N", title=None, sort=tests, legend=legend),
+            strokeDash=alt.StrokeDash("test:N", title=None, sort=tests, legend=legend),
             tooltip=["test:N", "level:Q", "share:Q"],
         )
     )

@@ -162,12 +162,12 @@ def _words(base: alt.Chart) -> alt.Chart:
         base.transform_calculate(a="datum.verdict == 'AKP' ? 1 : 0", b="datum.verdict == 'anti-AKP' ? 1 : 0")
         .transform_aggregate(n="count()", a="sum(a)", b="sum(b)", middle="median(ratio)")
         .transform_calculate(
-            line="datum.n == 0 ? 'Of these choices the principle predicts nothing.' : datum.n + "
+            lines="[datum.n == 0 ? 'Of these choices the principle predicts nothing.' : datum.n + "
             "' specifications: AKP in ' + datum.a + ', anti-AKP in ' + datum.b + ', none in ' + "
-            "(datum.n - datum.a - datum.b) + '; median ratio ' + format(datum.middle, '.2f')"
+            "(datum.n - datum.a - datum.b) + '; median ratio ' + format(datum.middle, '.2f')]"
         )
         .mark_text(align="left", baseline="top", fontSize=13)
-        .encode(text="line:N", x=alt.value(0), y=alt.value(0))
+        .encode(text="lines:N", x=alt.value(0), y=alt.value(0))
         .properties(width=_WIDTH, height=18, view=alt.ViewConfig(strokeWidth=0))
     )
 

@@ -100,7 +100,7 @@ def dose_response(responses: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
         words="datum.value === datum.most && (datum.value > datum.neutral || quantity === 'apart') ? "
         "format(datum.value, '.3~g') : ''"
     )
-    worst = most.mark_text(dy=-14, fontSize=13, fontWeight="bold", aria=False).encode(
+    worst = most.mark_text(align="left", dx=8, dy=-9, fontSize=13, fontWeight="bold", aria=False).encode(
         x=x, y=y, color=colour, text="words:N"
     )
     return (

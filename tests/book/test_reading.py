@@ -132,3 +132,35 @@ def test_what_is_wider_than_a_phone_fades_and_scrolls_to_its_end(watched: Any) -
     assert box.evaluate("b => b.tabIndex") == 0
     box.evaluate("b => { window.akpBox = b; b.scrollLeft = b.scrollWidth; }")
     page.wait_for_function("() => !window.akpBox.classList.contains('akp-more')", timeout=10_000)
+
+
+def test_on_a_phone_charts_are_redrawn_to_fit_and_on_a_wide_screen_again(watched: Any) -> None:
+    page = watched.page
+    over = "() => [...document.querySelectorAll('.akp-view')].map(v => v.scrollWidth - v.clientWidth)"
+    ready = "() => [...document.querySelectorAll('.akp-chart')].every(c => c.dataset.ready === '1')"
+    across = "() => document.querySelector('.akp-live svg').getBoundingClientRect().width"
+    page.set_viewport_size({"width": 1280, "height": 800})
+    watched.open(EXPERIMENT)
+    page.wait_for_function(ready, timeout=30_000)
+    before = page.evaluate(across)
+    assert before > 390
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function(f"() => ({across})() < 390", timeout=30_000)
+    page.wait_for_function(ready, timeout=30_000)
+    assert max(page.evaluate(over)) < 40
+    words = page.locator(".akp-live svg .role-mark text tspan").all_inner_texts()
+    assert words, "sentences beside the charts are broken into lines"
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_function(f"() => ({across})() === {before}", timeout=30_000)
+
+
+def test_a_formula_wider_than_a_phone_scrolls_in_its_sentence(watched: Any) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": 390, "height": 800})
+    watched.open("book/theory/geometry")
+    page.locator("span.math.akp-wide.akp-more").first.wait_for(timeout=20_000)
+    out = page.evaluate(
+        "() => [...document.querySelectorAll('article span.math')].filter(f => "
+        "f.getBoundingClientRect().right > document.documentElement.clientWidth + 1).length"
+    )
+    assert out == 0, "a formula is cut at the edge of the screen"
