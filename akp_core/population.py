@@ -1,8 +1,10 @@
 """Runs a study anywhere: lays out its tree, says what it costs, trains what is missing, reads the rest.
 
-study = Study(load("nuclei"), stresses=(Stress("activation", "tanh"),), onsets=(0.25, 0.6))
-population = run(study, store="store")
-population.members            # one row a network
+::
+
+    study = Study(load("nuclei"), stresses=(Stress("activation", "tanh"),), onsets=(0.25, 0.6))
+    population = run(study, store="store")
+    population.members            # one row a network
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Do networks agree on what they learn first? True-positive agreement, learning times and their orders.
 
-A lens: pure functions of a correctness cube (networks x looks x images) and of images.
+A lens: pure functions of a correctness cube (networks x looks x images) and of images::
 
-agreement.true_positive_agreement(correct, size=5, classes=labels).corrected
-times = agreement.learning_times(correct, steps).time
-agreement.order_agreement(times, classes=labels, rng=rng).value
+    agreement.true_positive_agreement(correct, size=5, classes=labels).corrected
+    times = agreement.learning_times(correct, steps).time
+    agreement.order_agreement(times, classes=labels, rng=rng).value
 """
 
 from __future__ import annotations

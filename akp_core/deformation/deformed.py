@@ -76,7 +76,7 @@ def deform(
 ) -> Deformed:
     r"""Bend each image by a random diffeomorphism of its own.
 
-    .. math:: (\tau x)(p) = x(p - \delta(p)), \qquad \delta \text{ as in `fields`}
+    .. math:: (\tau x)(p) = x(p - \delta(p)), \qquad \delta \text{ a field drawn by } \mathrm{fields}
 
     Parameters
     ----------

@@ -187,8 +187,7 @@ def own_way(
     6 pairs; 10 or 20 pairs         3.0 to 3.6; 4.3 to 5.8      0; 0.7 to 1.3
     representations, 6 + 6 to 20    3.7 to 5.2                  0.5 to 1.2
     the same, 6 pairs; 8 or 12      3.0 to 3.5; 4.8 to 5.5      0; 0.6 to 1.4
-    far out on the sphere, the      7 (400 simulations)
-    happy ones close together
+    far out, happy ones near        7 (400 simulations)
     ==============================  ==========================  ==========================
 
     Power at 5 % against a shift by sqrt(0.2) of the root mean square distance of a model from its centroid,

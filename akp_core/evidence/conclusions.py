@@ -196,4 +196,4 @@ def of_stitching(table: pd.DataFrame) -> str:
             f"{family}: {cost:+.1f} points ({len(known)} pairs, {ends}), where shuffled pairs "
             f"cost {chance:+.1f}"
         )
-    return "Mean penalty of stitching one network of a family to another. " + "; ".join(parts) + "."
+    return "Mean penalty of stitching one network of a family to another: " + "; ".join(parts) + "."

@@ -1,7 +1,9 @@
 """The lens of agreement on trained populations: what each network had right, when, and in what order.
 
-courses = learning_order.courses(population)
-learning_order.learning_order(population)     # one row a network
+::
+
+    courses = learning_order.courses(population)
+    learning_order.learning_order(population)     # one row a network
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """How trained networks bear a small deformation, against noise of the same size: D_f, G_f and R_f of each.
 
-population = run(study)
-stability(population)                                                  # every network, every tap
-stability(population, families=["control"], steps=population.kept())   # in the course of training
+::
+
+    population = run(study)
+    stability(population)                                                  # every network, every tap
+    stability(population, families=["control"], steps=population.kept())   # in the course of training
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def sentence(row: pd.Series) -> str:
     if row["why"]:
         return f"**Across {row['view']}: {row['verdict']}** ({row['why']})."
     text = (
-        f"**Across {row['view']}: {row['verdict']}.** The exponent is {row['exponent']:.2f} "
+        f"**Across {row['view']}: {row['verdict']}.** The exponent is {row['exponent']:z.2f} "
         f"({row['low']:.2f} to {row['high']:.2f}), where 1/2 is published, over {row['decades']:.1f} decades "
         f"of R and {row['error_decades']:.1f} of the error."
     )

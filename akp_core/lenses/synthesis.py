@@ -130,8 +130,8 @@ def _same_families(called: pd.DataFrame, lenses: Mapping[str, Lens], members: in
     return fields | {
         "verdict": word,
         "tone": "open" if word == "undecided" else word,
-        "effect": f"families of which all {count} lenses make one call, of {len(told)} that any tells apart; "
-        f"{opposite} are called both ways{kappa}",
+        "effect": f"{opposite} are called both ways{kappa}; families of which all {count} lenses make one "
+        f"call, of {len(told)} that any tells apart",
         "value": alike,
         "members": members,
         "null": "signs of twins' differences flipped",
@@ -152,16 +152,18 @@ def _related(found: pd.DataFrame, question: str, lenses: Mapping[str, Lens]) -> 
     along, against = int((shown & (ways > 0)).sum()), int((shown & (ways < 0)).sum())
     word = f"{along} of {len(known)} lenses" + (f", {against} the other way" if against else "")
     best = known.sort_values("p_value", kind="stable").iloc[0]
+    units = "stresses with the control" if question == BETWEEN else "members"
     return {
         "statement": statement,
         "verdict": word if along or against else "not shown",
         "tone": "yes" if along == len(known) else "no" if against and not along else "open",
-        "effect": "rank correlation with the error, the clearest of those not made of it: "
-        + lenses[best["other"]].label,
+        "effect": f"decided by p corrected for all pairs of lenses; {lenses[best['other']].label}, "
+        f"clearest of those not made of the error (corrected p = {best['q_value']:.2g}), has a rank "
+        "correlation with it",
         "value": float(best["rho"]),
         "low": float(best["low"]),
         "high": float(best["high"]),
         "p_value": float(best["p_value"]),
-        "members": f"{int(best['replicates'])} {'stresses' if question == BETWEEN else 'members'}",
+        "members": f"{int(best['replicates'])} {units}",
         "null": "stresses permuted" if question == BETWEEN else "members of one lens renamed",
     }

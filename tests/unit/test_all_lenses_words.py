@@ -27,7 +27,9 @@ def related(question: str = BETWEEN, **lenses: tuple[float, str]) -> pd.DataFram
     row = {"first": "error", "question": question, "low": -1.0, "high": 1.0, "replicates": 7}
     return pd.DataFrame(
         [
-            row | {"second": lens, "rho": rho, "verdict": word, "p_value": None if word == NONE else 0.01}
+            row
+            | {"second": lens, "rho": rho, "verdict": word}
+            | dict.fromkeys(("p_value", "q_value"), None if word == NONE else 0.01)
             for lens, (rho, word) in lenses.items()
         ]
     )
@@ -80,6 +82,7 @@ def test_what_is_made_of_the_error_does_not_count_as_going_with_it() -> None:
     card = synthesis.cards(called(a=(UP, UP, UP)), found, LENSES, members=10)[1]
     assert card["verdict"] == "not shown"
     assert LABELS["clones"] in card["effect"]
+    assert "(corrected p = 0.01)" in card["effect"]
     said = synthesis.of_relations(found, LENSES)
     assert "generalisation gap (+0.99, by its making)" in said
 
