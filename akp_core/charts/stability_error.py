@@ -116,8 +116,8 @@ def _with_places(groups: pd.DataFrame, points: pd.DataFrame, lines: pd.DataFrame
             low, high = np.log(drawn.loc[drawn["view"] == view, name]).agg(["min", "max"])
             share = (np.log(part[name].to_numpy()) - low) / max(high - low, 1e-9)
             at[name] = _ROOM + share * (size - 2 * _ROOM)
-        place = places(
-            at["R"], _HEIGHT - at["test_error"], list(part["group"]), width=_WIDTH, height=_HEIGHT, font=_FONT
-        )
+        names = [str(group) for group in part["group"]]
+        across, down = at["R"], _HEIGHT - at["test_error"]
+        place = places(across, down, names, width=_WIDTH, height=_HEIGHT, font=_FONT)
         parts.append(part.assign(place=place))
     return pd.concat(parts)

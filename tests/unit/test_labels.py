@@ -1,8 +1,13 @@
 """Names beside points: no two cover one another where there is room."""
 
+import re
+
 import numpy as np
+import pandas as pd
+import vl_convert
 
 from akp_core.charts.labels import PLACES, places
+from akp_core.charts.stability_error import error_against
 
 SIZE = {"width": 480, "height": 320, "font": 11}
 
@@ -38,3 +43,16 @@ def test_a_lone_name_has_the_first_place_and_one_at_the_edge_stays_inside() -> N
     assert top >= 0
     assert right <= 480
     assert bottom <= 320
+
+
+def test_groups_may_be_numbers_and_every_name_is_drawn_once() -> None:
+    networks = pd.DataFrame(
+        [
+            {"view": view, "group": group, "R": 0.1 * (k + 1), "test_error": 0.2 + 0.01 * k}
+            for view, groups in (("members", [0, 1, 2]), ("stresses", ["tanh", "sine"]))
+            for k, group in enumerate(groups)
+        ]
+    )
+    laws = pd.DataFrame({"view": ["members"], "exponent": [0.5], "prefactor": [0.2]})
+    svg = vl_convert.vegalite_to_svg(error_against(networks, laws, published=(0.5, 0.2)).to_dict())
+    assert sorted(re.findall(r">([012])</text>", svg)) == ["0", "1", "2"]
