@@ -86,10 +86,10 @@ def error_against(
         ),
         small.encode(x=x, y=y, tooltip=tip),
         large.mark_point(filled=True, size=80, opacity=1, color="#1b74c5").encode(x=x, y=y, tooltip=tip),
-        *(
-            large.transform_filter(alt.datum.place == k)
+        *(  # all rows stay, most without words: an axis of nothing has no ends, and Vega complains
+            large.transform_calculate(words=f"datum.place == {k} ? datum.group : ''")
             .mark_text(aria=False, align=place.align, dx=place.dx, dy=place.dy, fontSize=_FONT)
-            .encode(x=x, y=y, text="group:N")
+            .encode(x=x, y=y, text="words:N")
             for k, place in enumerate(PLACES)
             if k in set(groups["place"])
         ),
