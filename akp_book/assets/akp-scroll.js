@@ -3,7 +3,8 @@
 (function () {
   "use strict";
   var BOXES = ".akp-view, .akp-table-box, .cell_output .text_html, .bd-article div.math, .highlight pre, " +
-    ".pst-scrollable-table-container, mjx-container[display='true'], span.math.akp-wide";
+    ".pst-scrollable-table-container, mjx-container[display='true'], span.math.akp-wide, " +
+    "dl.py table";
 
   function mark(box) {
     var more = box.scrollWidth - box.clientWidth - box.scrollLeft > 2;
